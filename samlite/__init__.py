@@ -1,0 +1,41 @@
+"""samlite: the Segment Anything Model, made to be read.
+
+Names are imported when they are first used (PEP 562), so that ``python -m samlite`` can set up a machine that has
+nothing but Python: ``import samlite`` alone does not need PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+# Public name → the module that defines it.
+_HOME_OF = {
+    "Sam": "samlite.sam",
+    "SamPredictor": "samlite.predictor",
+    "document_sam": "samlite.sam",
+    "sam_model_registry": "samlite.registry",
+    "shape_ledger": "samlite.notebook.ledger",
+}
+
+__all__ = ["Sam", "SamPredictor", "document_sam", "sam_model_registry", "shape_ledger"]
+
+if TYPE_CHECKING:  # what editors and type checkers read instead of `__getattr__`
+    from samlite.notebook.ledger import shape_ledger
+    from samlite.predictor import SamPredictor
+    from samlite.registry import sam_model_registry
+    from samlite.sam import Sam, document_sam
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'samlite' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value  # the next access is a plain look-up
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,56 @@
+"""Names → models: ``sam_model_registry["tiny"]()`` builds one with its trained weights."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from samlite.sam import Sam, document_sam
+
+TINY_WEIGHTS = Path(__file__).parent / "weights" / "tiny.safetensors"
+
+
+def load_document_sam(path: str | Path, device: torch.device | str | None = None) -> Sam:
+    """A document SAM from a safetensors file that samlite wrote: the file's metadata holds the sizes.
+
+    Raises FileNotFoundError when there is no such file, ValueError when it holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}: train them with `python -m samlite train tiny`")
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        state = {name: file.get_tensor(name).float() for name in file.keys()}
+    if "config" not in metadata:
+        raise ValueError(f"{path} has no 'config' in its metadata: it was not written by samlite's training")
+    sam = document_sam(**json.loads(metadata["config"]))
+    sam.load_state_dict(state)
+    return sam.eval().to(device or "cpu")
+
+
+def tiny(checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
+    """The small model that ships with the package: the document's architecture, trained by this project."""
+    return load_document_sam(checkpoint or TINY_WEIGHTS, device)
+
+
+def document_vit_h(checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
+    """The document's SAM at full size, 32 layers of 1280; random weights, for nobody has trained it."""
+    if checkpoint is not None:
+        return load_document_sam(checkpoint, device)
+    return document_sam(device=device).eval()
+
+
+class Registry(dict[str, Callable[..., Sam]]):
+    """A dict whose KeyError lists the names and the closest one."""
+
+    def __missing__(self, name: str) -> Callable[..., Sam]:
+        import difflib
+
+        close = difflib.get_close_matches(str(name), self, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise KeyError(f"no model is called {name!r}; there are {', '.join(map(repr, self))}{hint}")
+
+
+sam_model_registry = Registry(default=tiny, tiny=tiny, document_vit_h=document_vit_h)
