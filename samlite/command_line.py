@@ -1,1 +1,95 @@
-"""``python -m samlite COMMAND``: one table of commands, and the way from a command to the code that carries it out."""
+"""``python -m samlite COMMAND``: one table of commands, and the way from a command to the code that carries it out.
+
+A command's module is imported when the command is called, so that `lab`, `test` and `doctor` run without PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from samlite import __version__, environment
+
+
+class Command(NamedTuple):
+    """Where a command lives: a module, and the names of two functions in it."""
+
+    summary: str
+    module: str
+    add_arguments: str = "add_arguments"  # (parser) -> None
+    run: str = "run"  # (parsed arguments) -> exit code
+    needs: str = ""  # a key of `environment.NEEDS`: what must be installed before its module can be imported
+
+
+COMMANDS = {
+    "lab": Command("open JupyterLab on the first chapter, after installing what is missing", "samlite.lab"),
+    "test": Command("run every check, after installing what is missing", "samlite.checks"),
+    "doctor": Command("say what this machine has and what is missing", "samlite.doctor"),
+    "segment": Command("cut an object out of a photo by points and boxes", "samlite.segment_command", needs="run"),
+    "train": Command(
+        "train a small model from nothing",
+        "samlite.learning.commands", "add_train_arguments", "run_train", needs="run",
+    ),
+    "evaluate": Command(
+        "measure a model on generated scenes",
+        "samlite.learning.commands", "add_evaluate_arguments", "run_evaluate", needs="run",
+    ),
+}  # fmt: skip
+
+
+def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """The parser that lists every command and knows the arguments of `chosen`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m samlite",
+        description="The Segment Anything Model, built and trained tensor by tensor.",
+        epilog="`python -m samlite COMMAND --help` says more about one command.",
+    )
+    parser.add_argument("--version", action="version", version=f"samlite {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.summary, description=command.summary.capitalize() + ".")
+        if name == chosen:
+            getattr(import_module(command.module), command.add_arguments)(subparser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carries out one command. Errors that the user can mend become one sentence and exit code 2."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    try:
+        environment.check_python()
+        if chosen in COMMANDS and chosen not in ("lab", "test"):
+            _go_where_it_runs(COMMANDS[chosen], argv)
+        arguments = build_parser(chosen).parse_args(argv)
+        command = COMMANDS[arguments.command]
+        return getattr(import_module(command.module), command.run)(arguments)
+    except (environment.SetupError, ValueError, OSError) as error:
+        if os.environ.get("SAMLITE_TRACEBACK"):
+            raise
+        print(f"samlite: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("samlite: stopped", file=sys.stderr)
+        return 130
+
+
+def _go_where_it_runs(command: Command, argv: list[str]) -> None:
+    """Goes on in `.venv` when this interpreter lacks something and `.venv` has it.
+
+    Raises `SetupError` when neither has it and the command cannot do without.
+    """
+    lacking = environment.lacking("run")
+    if not lacking:
+        return
+    if environment.environment_is_ready("run") and not environment.inside_own_environment():
+        environment.replace_process(environment.environment_python(), ["-m", "samlite", *argv])
+    if command.needs:
+        raise environment.SetupError(
+            f"{lacking[0]} for {sys.executable}: `python3 -m samlite lab` installs everything into .venv, "
+            "`pip install -r requirements.txt` into the environment that you are in."
+        )
