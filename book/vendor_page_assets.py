@@ -1,0 +1,43 @@
+"""Fetch the page assets of `book/_static/vendor` from npm, compare them with the digests below, and put them there.
+
+Needed only to move to another version: the files are committed. Needs `npm` on the path and a network.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+VENDOR = Path(__file__).parent / "_static" / "vendor"
+# npm package → {file in the package: (place under VENDOR, SHA-256)}
+ASSETS = {
+    "mathjax@3.2.2": {
+        "es5/tex-svg-full.js": ("mathjax/tex-svg-full.js", "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"),
+        "LICENSE": ("mathjax/LICENSE", "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"),
+    },
+}
+
+
+def vendor(package: str, files: dict[str, tuple[str, str]]) -> None:
+    """Unpacks one npm package and copies the files that we use. Raises ValueError when a digest differs."""
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.exit("npm is not on the path: install Node.js first.")
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([npm, "pack", package, "--silent"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        (archive,) = Path(folder).glob("*.tgz")
+        with tarfile.open(archive) as package_files:
+            for source, (target, digest) in files.items():
+                content = package_files.extractfile(f"package/{source}").read()
+                if hashlib.sha256(content).hexdigest() != digest:
+                    raise ValueError(f"{package}: {source} has another SHA-256 than the one written in {__file__}")
+                (VENDOR / target).parent.mkdir(parents=True, exist_ok=True)
+                (VENDOR / target).write_bytes(content)
+
+
+if __name__ == "__main__":
+    for package, files in ASSETS.items():
+        vendor(package, files)
