@@ -62,7 +62,7 @@ class Upscaling(nn.Module):
     """Two learned 2× upsamplings of the image, C channels throughout (document §1.8.3).
 
     "Convolutional upsampling" is read as the transposed 2×2 convolution with stride 2 of the release: every location
-    becomes 2×2 locations by a linear map, nothing overlaps.
+    becomes 2×2 locations by a linear map, nothing overlaps. LayerNorm and GELU stand between the two.
     """
 
     def __init__(self, channels: int) -> None:
@@ -73,7 +73,7 @@ class Upscaling(nn.Module):
 
     def forward(self, image: Float[Tensor, "b c g g"]) -> Float[Tensor, "b c h w"]:
         twice = record("upscaled_2x", F.gelu(self.norm(self.double_1(image))))  # (B, 256, 128, 128)
-        return record("upscaled_4x", F.gelu(self.double_2(twice)))  # (B, 256, 256, 256)
+        return record("upscaled_4x", self.double_2(twice))  # (B, 256, 256, 256)
 
 
 class MaskDecoder(nn.Module):
@@ -116,12 +116,17 @@ class MaskDecoder(nn.Module):
         for block in self.blocks:
             tokens, image = block(tokens, image, token_positions, positions)
         decoded_image = record("decoded_image", rearrange(image, "b (y x) c -> b c y x", y=height, x=width))
-        upscaled = self.upscaling(decoded_image)  # (B, 256, 256, 256)
 
         decoded = record("output_tokens", tokens[:, prompts:])  # (B, 4, 256): the prompts have done their work
         mask_vectors = [head(decoded[:, k]) for k, head in enumerate(self.mask_heads)]
         mask_vectors = record("mask_vectors", torch.stack(mask_vectors, dim=1))  # (B, 3, 256)
-        low_res_logits = einsum(mask_vectors, upscaled, "b k c, b c h w -> b k h w")
-        record("low_res_logits", low_res_logits)  # (B, 3, 256, 256)
+        low_res_logits = record("low_res_logits", self.mask_logits(decoded_image, mask_vectors))  # (B, 3, 256, 256)
         iou_predictions = record("iou_predictions", self.iou_head(decoded[:, -1]))  # (B, 3)
         return low_res_logits, iou_predictions
+
+    def mask_logits(
+        self, decoded_image: Float[Tensor, "b c g g"], mask_vectors: Float[Tensor, "b k c"]
+    ) -> Float[Tensor, "b k h w"]:
+        """Upscale the image, then one dot product a mask and location (document §1.8.3, §1.8.4)."""
+        upscaled = self.upscaling(decoded_image)  # (B, 256, 256, 256)
+        return einsum(mask_vectors, upscaled, "b k c, b c h w -> b k h w")  # (B, 3, 256, 256)

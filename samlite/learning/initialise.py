@@ -1,0 +1,81 @@
+"""How the small model starts: what breaks the plateau at which it answers with discs.
+
+Each of the four was measured to matter at this size; without them training needs several times the pictures.
+"""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from samlite.image_encoder import patchify
+from samlite.sam import Sam
+
+QUERY_KEY, VALUE_OUTPUT = 0.7, -0.4  # Trockman & Kolter, "Mimetic Initialization of Self-Attention Layers" (2023)
+
+
+@torch.no_grad()
+def initialise(sam: Sam, images: Tensor) -> None:
+    """Start ``sam`` from statistics of normalised ``images`` (B, 3, S, S); changes it in place."""
+    encoder = sam.image_encoder
+    whiten_patches(encoder.patch_projection, patchify(images, encoder.patch_size))
+    encoder.position_embedding.copy_(wave_table(encoder.grid_size, encoder.position_embedding.shape[1]) * 0.5)
+    for block in encoder.blocks:
+        mimic(block.attention)
+    for block in sam.mask_decoder.blocks:
+        for attention in (block.token_to_image, block.image_to_token):
+            tie_queries_and_keys(attention, gain=1.5)
+
+
+def whiten_patches(projection: nn.Linear, patches: Tensor) -> None:
+    """The patch projection becomes the main directions of real patches, each scaled to the same variance."""
+    flat = rearrange(patches, "b l v -> (b l) v")
+    mean = flat.mean(0)
+    covariance = torch.cov((flat - mean).T)
+    variance, directions = torch.linalg.eigh(covariance)
+    width = projection.out_features
+    variance, directions = variance.flip(0)[:width], directions.flip(1)[:, :width]
+    scale = 0.5 / (variance + 0.02 * covariance.diagonal().mean()).sqrt()
+    projection.weight.zero_()
+    projection.weight[: len(scale)] = (directions * scale).T
+    projection.bias.copy_(-projection.weight @ mean)
+
+
+def wave_table(grid_size: int, width: int) -> Tensor:
+    """(L, D) of sines and cosines of the row and the column, from slow to fast (the MAE's two-dimensional table)."""
+    quarter = width // 4
+    speed = 1.0 / 10000 ** (torch.arange(quarter) / quarter) * 16
+    place = (torch.arange(grid_size) + 0.5) / grid_size
+    waves = torch.cat([(place[:, None] * speed).sin(), (place[:, None] * speed).cos()], dim=-1)
+    y, x = waves[:, None].expand(-1, grid_size, -1), waves[None].expand(grid_size, -1, -1)
+    table = rearrange(torch.cat([y, x], -1), "y x d -> (y x) d")
+    return nn.functional.pad(table, (0, width - table.shape[1]))
+
+
+def mimic(attention: nn.Module) -> None:
+    """Query·key near 0.7·identity and value·output near −0.4·identity, plus noise, as in trained transformers."""
+    width = attention.query_projection.in_features
+    head_width = width // attention.heads
+    for head in range(attention.heads):
+        rows = slice(head * head_width, (head + 1) * head_width)
+        query, key = _factor(QUERY_KEY, head_width, width)
+        attention.query_projection.weight[rows], attention.key_projection.weight[rows] = query, key
+    value, output = _factor(VALUE_OUTPUT, width, width)
+    attention.value_projection.weight.copy_(value)
+    attention.output_projection.weight.copy_(output.T)
+    for layer in (attention.query_projection, attention.key_projection, attention.value_projection, attention.output_projection):
+        layer.bias.zero_()
+
+
+def _factor(identity: float, rank: int, width: int) -> tuple[Tensor, Tensor]:
+    """A, B of shape (rank, width) with Aᵀ·B near identity·I + |identity|·noise, by a truncated SVD."""
+    goal = identity * torch.eye(width) + abs(identity) * torch.randn(width, width) / width**0.5
+    left, values, right = torch.linalg.svd(goal)
+    root = values[:rank].sqrt()
+    return (left[:, :rank] * root).T, root[:, None] * right[:rank]
+
+
+def tie_queries_and_keys(attention: nn.Module, gain: float) -> None:
+    """Queries and keys start as the same function: a token then attends to image places with a code like its own."""
+    attention.query_projection.weight.mul_(gain)
+    attention.key_projection.weight.copy_(attention.query_projection.weight)
+    attention.key_projection.bias.copy_(attention.query_projection.bias)

@@ -1,0 +1,63 @@
+"""Losses of promptable segmentation (paper §3 and appendix A; the document is silent).
+
+Letters: B prompts, K candidate masks (3), J right answers (targets), H W the low-res mask frame.
+"""
+
+from itertools import permutations
+
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+FOCAL_WEIGHT = 20.0  # focal : dice = 20 : 1 (paper)
+FOCAL_GAMMA = 2.0
+FOCAL_ALPHA = 0.5  # even weight to mask and background; 0.25 keeps small masks empty
+MEAN_SHARE = 0.05  # of the mean over masks beside the minimum, so that no mask is left without a gradient
+
+
+def pairwise_mask_loss(logits: Float[Tensor, "b k h w"], targets: Float[Tensor, "b j h w"]) -> Float[Tensor, "b k j"]:
+    """20 · focal + dice of every mask against every target.
+
+    Targets may be fractions: the covered share of each low-res pixel. Both losses are linear in the target, so all
+    K × J pairs cost one matrix product.
+    """
+    logits, targets = rearrange(logits, "b k h w -> b k (h w)"), rearrange(targets, "b j h w -> b j (h w)")
+    probability = logits.sigmoid()
+    if_mask = FOCAL_ALPHA * (1 - probability) ** FOCAL_GAMMA * F.softplus(-logits)
+    if_background = (1 - FOCAL_ALPHA) * probability**FOCAL_GAMMA * F.softplus(logits)
+    focal = if_background.mean(-1)[..., None] + einsum(if_mask - if_background, targets, "b k p, b j p -> b k j") / (
+        logits.shape[-1]
+    )
+    overlap = einsum(probability, targets, "b k p, b j p -> b k j")
+    total = probability.sum(-1)[..., None] + targets.sum(-1)[:, None]
+    dice = 1 - (2 * overlap + 1) / (total + 1)
+    return FOCAL_WEIGHT * focal + dice
+
+
+def minimum_over_masks(pairwise: Float[Tensor, "b k j"]) -> Float[Tensor, "b"]:
+    """The loss of the best way to answer, plus a small share of the mean (paper §3: "minimum loss over masks").
+
+    With one right answer (J = 1) this is the minimum over the three masks. Where a scene tells all three right answers
+    to an ambiguous click (J = 3), it is the minimum over the six ways to hand three answers to three masks.
+    """
+    masks, answers = pairwise.shape[1:]
+    ways = list(permutations(range(masks), answers))
+    answer = torch.arange(answers, device=pairwise.device)
+    per_way = torch.stack([pairwise[:, list(way), answer].mean(-1) for way in ways], dim=1)
+    return (1 - MEAN_SHARE) * per_way.amin(1) + MEAN_SHARE * pairwise.mean((1, 2))
+
+
+def pairwise_iou(logits: Float[Tensor, "b k h w"], targets: Float[Tensor, "b j h w"]) -> Float[Tensor, "b k j"]:
+    """Intersection over union of every thresholded mask with every thresholded target; 0 where both are empty."""
+    masks = rearrange((logits > 0).float(), "b k h w -> b k (h w)")
+    answers = rearrange((targets > 0.5).float(), "b j h w -> b j (h w)")
+    overlap = einsum(masks, answers, "b k p, b j p -> b k j")
+    union = masks.sum(-1)[..., None] + answers.sum(-1)[:, None] - overlap
+    return overlap / union.clamp(min=1)
+
+
+def iou_loss(predicted: Float[Tensor, "b k"], actual: Float[Tensor, "b k"]) -> Float[Tensor, "b"]:
+    """Squared error of the predicted IoU, mean over masks (paper: "mean-square-error")."""
+    return ((predicted - actual) ** 2).mean(-1)

@@ -1,0 +1,323 @@
+"""Scenes to learn from: pictures made by code, with every object, part and subpart known exactly.
+
+A scene is a pile of overlapping objects, large to small, that fills the picture ("dead leaves"; Lee, Mumford & Huang,
+2001). An object is one shape or a few shapes grown together; its shapes are split into parts and those into subparts,
+so that one click truly has three right answers: the whole, the part and the subpart. Regions get colours that are
+related up the hierarchy, textures of many kinds, shading, contact shadows; the picture gets light, blur and noise.
+No photo is used. Everything is batched torch on any device and follows from one generator.
+
+Letters: B scenes, R side of the picture in pixels, Q shapes in a pile.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+HARMONICS = 5  # of the outline of a shape
+TEXTURES = 4  # kinds of texture in one picture
+FULL = 1.0  # detail
+CACHED_PIXELS = 65536  # made at once on a CPU: more than this leaves its cache and takes four times as long
+
+
+@dataclass
+class Scenes:
+    """``images`` (B, 3, R, R) RGB in 0…255; ``labels`` (B, 3, R, R): the subpart, part and whole of every pixel.
+
+    Equal numbers on one level mean the same region; regions of a lower level lie inside one region of the next.
+    """
+
+    images: Float[Tensor, "b 3 r r"]
+    labels: Int[Tensor, "b 3 r r"]
+
+
+class SceneGenerator:
+    """Makes batches of scenes. ``shapes`` is the largest number of shapes in a pile.
+
+    ``detail`` in [0, 1] is the knob of difficulty: 1 keeps textures, shading and shadows, 0 gives every subpart one
+    flat colour, and what lies between is a blend of both.
+    """
+
+    def __init__(self, size: int, shapes: int = 20, device: torch.device | str = "cpu") -> None:
+        self.size = size
+        self.shapes = shapes
+        self.device = torch.device(device)
+
+    def __call__(self, batch: int, generator: torch.Generator, detail: Float[Tensor, "b"] | float = FULL) -> Scenes:
+        """``batch`` scenes; the same state of ``generator`` gives the same scenes on the same device."""
+        at_once = max(1, CACHED_PIXELS // self.size**2) if self.device.type == "cpu" else batch
+        detail = torch.as_tensor(detail, device=self.device, dtype=torch.float32).expand(batch)
+        parts = [self._make(len(d), _Draw(generator, self.device), d) for d in detail.split(at_once)]
+        return Scenes(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]))
+
+    def _make(self, batch: int, draw: "_Draw", detail: Float[Tensor, "b"]) -> Scenes:
+        pile = self._pile(draw, batch)
+        painted = self._paint(draw, pile)
+        labels, tables = self._split(draw, pile, painted)
+        images = self._colour(draw, painted, labels, tables, detail)
+        return augment(draw, Scenes(images, labels))
+
+    def _pile(self, draw: "_Draw", batch: int) -> dict[str, Tensor]:
+        """The parameters (B, Q) of every shape: place, size, outline, and the object that it belongs to."""
+        shape = (batch, self.shapes)
+        count = draw.log_uniform((batch, 1), 2, self.shapes)  # shapes in this picture
+        order = torch.arange(self.shapes, device=self.device).expand(shape)
+        largest, smallest = draw.uniform((batch, 1), 0.35, 1.1), draw.log_uniform((batch, 1), 0.06, 0.3)
+        fall = (order / count.clamp(min=1)).clamp(max=1) ** draw.uniform((batch, 1), 0.4, 1.5)
+        size = largest * (smallest / largest).clamp(max=1) ** fall * draw.log_uniform(shape, 0.7, 1.4)
+        centre = draw.uniform((*shape, 2), -0.1, 1.1)
+        joined = draw.chance(shape, 0.35)  # grown onto the shape before it, as a limb onto a body
+        joined[:, :2] = False
+        object_of = order.clone()
+        for k in range(1, self.shapes):
+            parent_size, parent_centre = size[:, k - 1], centre[:, k - 1]
+            angle = draw.uniform((batch,), 0, 2 * math.pi)
+            reach = parent_size * draw.uniform((batch,), 0.4, 1.0)
+            beside = parent_centre + torch.stack([angle.cos(), angle.sin()], -1) * reach[:, None]
+            centre[:, k] = torch.where(joined[:, k, None], beside, centre[:, k])
+            size[:, k] = torch.where(joined[:, k], parent_size * draw.uniform((batch,), 0.4, 1.0), size[:, k])
+            object_of[:, k] = torch.where(joined[:, k], object_of[:, k - 1], order[:, k])
+        size[:, 0] = 9.0  # the first one covers the picture
+        roughness = draw.uniform((*shape, 1), 0, 0.35) * draw.chance((*shape, 1), 0.7)
+        harmonic = torch.arange(1, HARMONICS + 1, device=self.device)
+        metric = torch.softmax(draw.normal((*shape, 3)) * 4 + torch.tensor([-2.0, 2.0, 0.0], device=self.device), -1)
+        return {
+            "exists": order < count,
+            "object": object_of,
+            "alone": object_of.eq(order) & ~F.pad(joined[:, 1:], (0, 1)),
+            "centre": centre,
+            "size": size,
+            "angle": draw.uniform(shape, 0, 2 * math.pi),
+            "aspect": draw.log_uniform(shape, 1, 3.5) ** 0.5,
+            "metric": metric,  # how much of a diamond, an ellipse and a rectangle
+            "cosine": draw.normal((*shape, HARMONICS)) * roughness / harmonic.sqrt(),
+            "sine": draw.normal((*shape, HARMONICS)) * roughness / harmonic.sqrt() * draw.chance((*shape, 1), 0.6),
+            "hole": draw.uniform(shape, 0.3, 0.7) * draw.chance(shape, 0.06),
+            "warp": draw.log_uniform(shape, 0.003, 0.12),
+            "shadow": draw.uniform(shape, 0, 0.8) * draw.chance(shape, 0.6),
+        }
+
+    def _paint(self, draw: "_Draw", pile: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Lay the shapes on top of each other: for every pixel the shape on top, its place in it, and the shadow."""
+        batch, r = len(pile["size"]), self.size
+        axis = (torch.arange(r, device=self.device) + 0.5) / r
+        y, x = (grid.expand(batch, r, r) for grid in torch.meshgrid(axis, axis, indexing="ij"))
+        bend_x, bend_y = draw.smooth_noise((batch, 2), r).unbind(1)
+        top = torch.zeros(batch, r, r, dtype=torch.long, device=self.device)
+        top_u, top_v, top_radius = x * 0.0, x * 0.0, x * 0.0
+        shadow = torch.ones_like(top_u)
+        light = draw.uniform((batch, 1, 1), 0, 2 * math.pi)
+        for k in range(self.shapes):
+            p = {name: value[:, k, ..., None, None] for name, value in pile.items()}
+            dx = x + p["warp"] * bend_x - p["centre"][:, 0]
+            dy = y + p["warp"] * bend_y - p["centre"][:, 1]
+            cos, sin = p["angle"].cos() / p["size"], p["angle"].sin() / p["size"]
+            u = (cos * dx + sin * dy) * p["aspect"]
+            v = (cos * dy - sin * dx) / p["aspect"]
+            absolute_u, absolute_v = u.abs(), v.abs()
+            euclid = (u * u + v * v).sqrt() + 1e-6
+            diamond, box = 0.75 * (absolute_u + absolute_v), 1.1 * torch.maximum(absolute_u, absolute_v)
+            metric = p["metric"]
+            radius = metric[:, 0] * diamond + metric[:, 1] * euclid + metric[:, 2] * box
+            c1, s1 = u / euclid, v / euclid  # cos and sin of the angle; its multiples follow by multiplication
+            c, s, outline = c1, s1, 1.0
+            for h in range(HARMONICS):
+                outline = outline + p["cosine"][:, h] * c + p["sine"][:, h] * s
+                c, s = c * c1 - s * s1, s * c1 + c * s1
+            radius = radius / outline.clamp(min=0.25)
+            inside = (radius < 1) & (radius >= p["hole"]) & p["exists"]
+            reach = radius + 0.3 * (light.cos() * u + light.sin() * v)
+            halo = p["shadow"] * (1 - (reach - 0.8) / 0.5).clamp(0, 1) * p["exists"]
+            shadow = torch.where(inside, 1.0, shadow * (1 - halo))
+            top = torch.where(inside, k, top)
+            top_u, top_v = torch.where(inside, u, top_u), torch.where(inside, v, top_v)
+            top_radius = torch.where(inside, radius, top_radius)
+        return {"shape": top, "u": top_u, "v": top_v, "radius": top_radius, "shadow": shadow, "x": x, "y": y,
+                "bend": bend_x}
+
+    def _split(
+        self, draw: "_Draw", pile: dict[str, Tensor], painted: dict[str, Tensor]
+    ) -> tuple[Int[Tensor, "b 3 r r"], dict[str, Tensor]]:
+        """Cut every shape into up to 3 pieces and every piece into up to 3 again.
+
+        The pieces of a shape that is an object alone are its parts; of an object grown from several shapes the shapes
+        are the parts. The pieces of the pieces are the subparts.
+        """
+        batch, shapes = pile["size"].shape
+        shape = painted["shape"]
+        first = self._pieces(draw, (batch, shapes), shape, painted, 0.75, 1.0)
+        piece = shape * 3 + first
+        second = self._pieces(draw, (batch, shapes * 3), piece, painted, 0.55, 1.6)
+        alone = pile["alone"].gather(1, shape.flatten(1)).view_as(shape)
+        subpart = torch.where(alone, piece * 3 + second, shape * 9 + first)
+        part = torch.where(alone, piece, shape * 3)
+        whole = pile["object"].gather(1, shape.flatten(1)).view_as(shape)
+        tables = {"object": pile["object"], "alone": pile["alone"]}
+        return torch.stack([subpart, part, whole], 1), tables
+
+    def _pieces(
+        self, draw: "_Draw", table: tuple[int, int], of: Tensor, painted: dict[str, Tensor], chance: float, scale: float
+    ) -> Int[Tensor, "b r r"]:
+        """For every pixel the piece 0, 1 or 2 of its region ``of``: by a line, a band, a ring, an angle or a blob."""
+        kind = draw.integer(table, 5)
+        whole = ~draw.chance(table, chance)
+        angle = draw.uniform(table, 0, 2 * math.pi)
+        offset = draw.uniform(table, -0.35, 0.35) / scale
+        gap = draw.log_uniform(table, 0.15, 3.0) / scale
+        bend = draw.log_uniform(table, 0.02, 0.6)
+
+        def look_up(values: Tensor) -> Tensor:
+            return values.gather(1, of.flatten(1)).view_as(painted["u"])
+
+        local = look_up(torch.zeros(table, device=self.device))  # the covering first shape is huge: measure it in pictures
+        huge = painted["shape"] == 0
+        u = torch.where(huge, 2 * painted["x"] - 1, painted["u"]) + local
+        v = torch.where(huge, 2 * painted["y"] - 1, painted["v"])
+        radius = torch.where(huge, (u * u + v * v).sqrt() * 0.8, painted["radius"])
+        angle, offset, gap, kind = look_up(angle), look_up(offset), look_up(gap), look_up(kind)
+        curve = look_up(bend) * painted["bend"]
+        along = u * angle.cos() + v * angle.sin() + curve
+        across = v * angle.cos() - u * angle.sin()
+        from_blob = ((u - 0.45 * angle.cos()) ** 2 + (v - 0.45 * angle.sin()) ** 2).sqrt() + curve
+        line = (along > offset).long()
+        band = line + (along > offset + gap)
+        ring = (radius > 0.55 + offset + 0.3 * curve).long()
+        wedge = line + (line * (across > offset))
+        blob = (from_blob < 0.25 + 0.3 * (offset + 0.35)).long()
+        pieces = torch.stack([line, band, ring, wedge, blob], 0).gather(0, kind[None])[0]
+        return torch.where(look_up(whole), 0, pieces)
+
+    def _colour(
+        self,
+        draw: "_Draw",
+        painted: dict[str, Tensor],
+        labels: Int[Tensor, "b 3 r r"],
+        tables: dict[str, Tensor],
+        detail: Float[Tensor, "b"],
+    ) -> Float[Tensor, "b 3 r r"]:
+        """Colours related up the hierarchy, then texture, shading, shadow, light, blur and noise."""
+        batch, shapes = tables["object"].shape
+        r = self.size
+        vivid = draw.uniform((batch, 1, 1), 0.1, 1.0)
+        base, spread = draw.colours((batch, 1), vivid), draw.uniform((batch, 1, 1), 0.35, 1.0)
+        whole = torch.lerp(base, draw.colours((batch, shapes), vivid), spread)
+        of_object = tables["object"][..., None].expand(-1, -1, 3)
+        piece = whole.gather(1, of_object).repeat_interleave(3, 1)
+        piece = torch.lerp(piece, draw.colours((batch, shapes * 3), vivid), draw.uniform((batch, shapes * 3, 1), 0.15, 0.8))
+        leaf = piece.repeat_interleave(3, 1)
+        leaf = torch.lerp(leaf, draw.colours((batch, shapes * 9), vivid), draw.uniform((batch, shapes * 9, 1), 0.12, 0.6))
+
+        def look_up(values: Float[Tensor, "b n c"], index: Tensor) -> Float[Tensor, "b c r r"]:
+            index = rearrange(index, "b y x -> b (y x) 1").expand(-1, -1, values.shape[-1])
+            return rearrange(values.gather(1, index), "b (y x) c -> b c y x", y=r)
+
+        subpart, part = labels[:, 0], labels[:, 1]
+        flat = look_up(leaf, subpart)
+        textures = draw.textures(batch, TEXTURES, r)
+        amplitude = draw.log_uniform((batch, shapes * 3, 1), 0.01, 0.35) * draw.uniform((batch, 1, 1), 0.3, 1.2)
+        mix = amplitude * F.one_hot(draw.integer((batch, shapes * 3), TEXTURES), TEXTURES)
+        own = draw.chance((batch, shapes * 9, 1), 0.3)  # some subparts have a texture of their own
+        own_mix = amplitude.repeat_interleave(3, 1) * F.one_hot(draw.integer((batch, shapes * 9), TEXTURES), TEXTURES)
+        mix = torch.where(own, own_mix, mix.repeat_interleave(3, 1))
+        texture = (look_up(mix, subpart) * textures).sum(1, keepdim=True)
+        tint = 1 + 0.5 * draw.normal((batch, shapes * 9, 3)) * draw.chance((batch, 1, 1), 0.5)
+        texture = texture * look_up(tint, subpart)
+        slope = draw.normal((batch, shapes * 3, 2)) * 0.12
+        bulge = draw.uniform((batch, shapes * 3, 1), -0.1, 0.35)
+        shape_of_part = look_up(torch.cat([slope, bulge], -1), part)
+        u, v = painted["u"].clamp(-2, 2), painted["v"].clamp(-2, 2)
+        shading = 1 + shape_of_part[:, 0] * u + shape_of_part[:, 1] * v - shape_of_part[:, 2] * painted["radius"].clamp(max=1.5) ** 2
+        full = (flat * (shading * painted["shadow"])[:, None] + texture).clamp(0, 1)
+        tilt = draw.normal((batch, 2, 1, 1)) * 0.25
+        full = full * (1 + tilt[:, 0] * (painted["x"] - 0.5) + tilt[:, 1] * (painted["y"] - 0.5))[:, None]
+        images = torch.lerp(flat, full, detail[:, None, None, None])
+        images = draw.blur(images)
+        images = images + draw.normal(images.shape) * draw.log_uniform((batch, 1, 1, 1), 0.002, 0.06) * detail[:, None, None, None]
+        return draw.tone(images) * 255
+
+
+def augment(draw: "_Draw", scenes: Scenes) -> Scenes:
+    """Mirror and transpose images and labels together, each with an even chance."""
+    images, labels = scenes.images, scenes.labels
+    batch = len(images)
+    for flip in (lambda t: t.flip(-1), lambda t: t.flip(-2), lambda t: t.transpose(-1, -2)):
+        chosen = draw.chance((batch, 1, 1, 1), 0.5)
+        images, labels = torch.where(chosen, flip(images), images), torch.where(chosen, flip(labels), labels)
+    return Scenes(images, labels)
+
+
+class _Draw:
+    """Random numbers and fields from one generator, on one device."""
+
+    def __init__(self, generator: torch.Generator, device: torch.device) -> None:
+        self.generator = generator
+        self.device = device
+
+    def uniform(self, shape: tuple[int, ...], low: float, high: float) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.device) * (high - low) + low
+
+    def log_uniform(self, shape: tuple[int, ...], low: float, high: float) -> Tensor:
+        return self.uniform(shape, math.log(low), math.log(high)).exp()
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=self.generator, device=self.device)
+
+    def chance(self, shape: tuple[int, ...], probability: float) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.device) < probability
+
+    def integer(self, shape: tuple[int, ...], below: int) -> Tensor:
+        return torch.randint(below, shape, generator=self.generator, device=self.device)
+
+    def colours(self, shape: tuple[int, int], vivid: Tensor) -> Tensor:
+        """RGB in [0, 1], from grey (vivid 0) to any colour (vivid 1)."""
+        grey = self.uniform((*shape, 1), 0.02, 0.98)
+        return torch.lerp(grey.expand(*shape, 3), self.uniform((*shape, 3), 0, 1), vivid * self.uniform((*shape, 1), 0.3, 1))
+
+    def smooth_noise(self, shape: tuple[int, int], size: int) -> Tensor:
+        """(…, R, R) of slow random waves, standard deviation about 1."""
+        coarse = self.normal((*shape, 6, 6))
+        fine = self.normal((*shape, 14, 14)) * 0.35
+        return sum(F.interpolate(n, (size, size), mode="bicubic", align_corners=True) for n in (coarse, fine))
+
+    def textures(self, batch: int, kinds: int, size: int) -> Tensor:
+        """(B, kinds, R, R) random fields, mean 0 and deviation 1: power-law noise, some of it banded or directed."""
+        frequency = torch.fft.fftfreq(size, device=self.device)
+        fy, fx = torch.meshgrid(frequency, torch.fft.rfftfreq(size, device=self.device), indexing="ij")
+        angle = self.uniform((batch, kinds, 1, 1), 0, math.pi)
+        along, across = angle.cos() * fx + angle.sin() * fy, angle.cos() * fy - angle.sin() * fx
+        stretch = self.log_uniform((batch, kinds, 1, 1), 1, 8) ** self.chance((batch, kinds, 1, 1), 0.5)
+        f = (along**2 + (across * stretch) ** 2 / stretch).sqrt().clamp(min=1 / size)
+        power = f ** -self.uniform((batch, kinds, 1, 1), 0.3, 1.8)
+        centre = self.log_uniform((batch, kinds, 1, 1), 0.06, 0.4)
+        band = (-((f / centre).log() ** 2) / self.uniform((batch, kinds, 1, 1), 0.02, 0.5)).exp()
+        gain = torch.where(self.chance((batch, kinds, 1, 1), 0.5), band, power)
+        gain[..., 0, 0] = 0
+        noise = torch.fft.rfft2(self.normal((batch, kinds, size, size)))
+        field = torch.fft.irfft2(noise * gain, s=(size, size))
+        field = field / (field.std((-1, -2), keepdim=True) + 1e-6)
+        crisp = self.chance((batch, kinds, 1, 1), 0.25)  # tiles and spots instead of waves
+        return torch.where(crisp, torch.tanh(3 * field), field)
+
+    def blur(self, images: Tensor) -> Tensor:
+        """Blend with a 3×3 and, for some, a wider binomial blur; the same amount for all colours of a picture."""
+        weights = torch.tensor([0.25, 0.5, 0.25], device=self.device)
+        kernel = (weights[:, None] * weights).expand(3, 1, 3, 3)
+        batch = len(images)
+        soft = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
+        softer = F.conv2d(F.pad(soft, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
+        blurred = torch.where(self.chance((batch, 1, 1, 1), 0.25), softer, soft)
+        return torch.lerp(images, blurred, self.uniform((batch, 1, 1, 1), 0.1, 1))
+
+    def tone(self, images: Tensor) -> Tensor:
+        """Contrast, gamma, colour cast; one picture in ten is grey."""
+        batch = len(images)
+        images = images.clamp(0, 1) ** self.log_uniform((batch, 1, 1, 1), 0.6, 1.6)
+        contrast, level = self.uniform((batch, 1, 1, 1), 0.6, 1.0), self.uniform((batch, 1, 1, 1), 0, 1)
+        images = images * contrast + level * (1 - contrast)
+        images = images * self.uniform((batch, 3, 1, 1), 0.85, 1.15)
+        grey = images.mean(1, keepdim=True).expand_as(images)
+        return torch.where(self.chance((batch, 1, 1, 1), 0.1), grey, images).clamp(0, 1)

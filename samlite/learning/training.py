@@ -1,0 +1,375 @@
+"""Training of a small SAM from nothing on generated scenes: seeded, resumable, on one CPU core or a GPU.
+
+One step: make a batch of scenes → encode each once → many first clicks an image, with all three right answers known
+→ a second round with one right answer: a correcting click, a box, or a rough mask. Every random choice of a step
+follows from (seed, step), so that a run that was killed goes on exactly as if it had not been.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from samlite.fast import use_folded_decoder
+from samlite.learning import simulate
+from samlite.learning.initialise import initialise
+from samlite.learning.losses import iou_loss, minimum_over_masks, pairwise_iou, pairwise_mask_loss
+from samlite.learning.optimiser import build_optimisers
+from samlite.learning.scenes import SceneGenerator
+from samlite.sam import Sam, document_sam
+
+SECOND_ROUNDS = {"correct": 0.4, "correct without mask": 0.15, "box": 0.25, "box and click": 0.05, "rough mask": 0.15}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training at one input size: ``steps`` batches of ``batch`` scenes of ``image_size``²."""
+
+    image_size: int
+    steps: int
+    batch: int = 32
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training run gives."""
+
+    model: dict[str, int] = field(
+        default_factory=lambda: {
+            "patch_size": 8, "width": 160, "depth": 6, "heads": 5, "channels": 64, "decoder_heads": 4, "decoder_mlp": 256,
+        }
+    )  # fmt: skip
+    stages: tuple[Stage, ...] = (Stage(64, 3600, 32), Stage(128, 1400, 24))
+    clicks: int = 8  # first clicks an image
+    second_round: int = 4  # of them that go on to a second round
+    warm_up: int = 150
+    decay: int = 500  # steps at the end in which the learning rate falls to nothing
+    ramp: int = 1500  # steps in which scenes go from flat colours to full detail
+    average: float = 0.998  # exponential moving average of the weights
+    seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> Stage:
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        return self.stages[-1]
+
+    def rate_at(self, step: int) -> float:
+        """The share of the full learning rate: warm-up, plateau, linear decay."""
+        return min(1.0, (step + 1) / self.warm_up, max(0.0, (self.steps - step) / self.decay))
+
+
+TINY = Recipe()
+
+
+@dataclass
+class Batch:
+    """Normalised images, their labels (subpart, part, whole), and first clicks with the level that each one means."""
+
+    images: Float[Tensor, "b 3 s s"]
+    labels: Int[Tensor, "b 3 s s"]
+    points: Float[Tensor, "b p 2"]
+    level: Int[Tensor, "b p"]
+
+
+def step_generator(seed: int, step: int, stream: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that depends on nothing but its arguments."""
+    return torch.Generator(device).manual_seed((seed * 1_000_003 + step) * 8 + stream)
+
+
+def make_batch(recipe: Recipe, step: int, normalise_with: Sam, device: torch.device | str = "cpu") -> Batch:
+    """The scenes of one step, normalised; most are framed as photos are, with padding at the right or the bottom."""
+    stage = recipe.stage_at(step)
+    generator = step_generator(recipe.seed, step, 0, device)
+    uniform = torch.rand(3, stage.batch, generator=generator, device=device)
+    progress = min(1.0, step / max(1, recipe.ramp))
+    detail = progress * torch.where(uniform[0] < 0.3, uniform[1], 1.0)
+    scenes = SceneGenerator(stage.image_size, device=device)(stage.batch, generator, detail)
+    images, labels = normalise_with.normalise(scenes.images), scenes.labels
+    images, labels = frame_as_photo(images, labels, uniform[2])
+    return Batch(images, labels, *simulate.sample_clicks(labels, recipe.clicks, generator))
+
+
+def frame_as_photo(
+    images: Float[Tensor, "b 3 s s"], labels: Int[Tensor, "b 3 s s"], draw: Float[Tensor, "b"]
+) -> tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b 3 s s"]]:
+    """Cut a third of the scenes square, a third upright, a third lying; what is cut off becomes padding."""
+    size = images.shape[-1]
+    share = (0.55 + 0.45 * (draw * 3 % 1)) * size
+    width = torch.where(draw < 1 / 3, share, size)
+    height = torch.where((draw >= 1 / 3) & (draw < 2 / 3), share, size)
+    index = torch.arange(size, device=images.device)
+    outside = (index >= width[:, None])[:, None, None, :] | (index >= height[:, None])[:, None, :, None]
+    return images.masked_fill(outside, 0.0), labels.masked_fill(outside, simulate.PADDING)
+
+
+class SceneBatches(Dataset):
+    """Step → batch, for a worker process to make while the model trains on the one before."""
+
+    def __init__(self, recipe: Recipe, normalise_with: Sam) -> None:
+        self.recipe, self.sam = recipe, normalise_with
+
+    def __len__(self) -> int:
+        return self.recipe.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        return make_batch(self.recipe, step, self.sam)
+
+
+def batches(recipe: Recipe, first_step: int, sam: Sam, workers: int) -> Iterator[Batch]:
+    """The batches from ``first_step`` on. On a GPU they are made there; on a CPU by ``workers`` processes (0: here)."""
+    steps = range(first_step, recipe.steps)
+    if sam.device.type != "cpu":
+        return (make_batch(recipe, step, sam, sam.device) for step in steps)
+    frame = document_sam(image_size=max(s.image_size for s in recipe.stages), patch_size=8, width=8, depth=0, heads=1,
+                         channels=8, decoder_heads=1, decoder_mlp=8)  # fmt: skip
+    frame.image_encoder.blocks = torch.nn.ModuleList()
+    dataset = SceneBatches(recipe, frame)
+    return iter(DataLoader(dataset, batch_size=None, sampler=steps, num_workers=workers))
+
+
+def training_loss(sam: Sam, batch: Batch, recipe: Recipe, step: int) -> tuple[Tensor, dict[str, float]]:
+    """The loss of one step, and figures for the log."""
+    generator = step_generator(recipe.seed, step, 1, sam.device)
+    side = 4 * sam.image_encoder.grid_size
+    stride = batch.images.shape[-1] // side
+    embedding = sam.encode_image(batch.images)
+    points, level = batch.points, batch.level
+    answers = simulate.regions_at(batch.labels, points, stride)
+
+    many = repeat(embedding, "b c y x -> (b p) c y x", p=recipe.clicks)
+    click = rearrange(points, "b p xy -> (b p) 1 xy")
+    foreground = torch.ones(len(click), 1, dtype=torch.long, device=click.device)
+    targets = rearrange(answers, "b p level h w -> (b p) level h w")
+    logits, predicted = sam.decode_masks(many, click, foreground)
+    overlap = pairwise_iou(logits.detach(), targets)  # (B·P, 3 masks, 3 levels)
+    share = torch.tensor(simulate.LEVEL_SHARE, device=logits.device)
+    expected = (overlap * share).sum(-1)  # what the mask is worth when the level is not known
+    first = minimum_over_masks(pairwise_mask_loss(logits, targets)) + iou_loss(predicted, expected)
+
+    chosen = torch.arange(len(click), device=click.device).view(-1, recipe.clicks)[:, : recipe.second_round].flatten()
+    meant = targets[chosen, level.flatten()[chosen]]
+    best = predicted[chosen].argmax(-1)
+    previous = logits[chosen, best].detach()
+    second = second_round_loss(sam, many[chosen], click[chosen], meant, previous, stride, generator)
+    loss = first.mean() + 0.5 * second
+    figures = {
+        "loss": loss.detach(),
+        "click": overlap.amax(1).gather(1, level.view(-1, 1)).mean(),
+        "share>.75": (overlap.amax(1).gather(1, level.view(-1, 1)) > 0.75).float().mean(),
+        "selected": overlap.gather(1, predicted.argmax(-1)[:, None, None].expand(-1, 1, 3))[:, 0]
+        .gather(1, level.view(-1, 1)).mean(),
+        "iou error": (predicted.detach() - expected).abs().mean(),
+    }  # fmt: skip
+    return loss, {name: float(value) for name, value in figures.items()}
+
+
+def second_round_loss(
+    sam: Sam, embedding: Tensor, click: Tensor, target: Tensor, previous: Tensor, stride: int, generator: torch.Generator
+) -> Tensor:
+    """One more prompt, of a kind drawn for the whole batch, with one right answer each."""
+    weights = torch.tensor(list(SECOND_ROUNDS.values()), device=click.device)
+    kind = list(SECOND_ROUNDS)[int(torch.multinomial(weights, 1, generator=generator))]
+    foreground = torch.ones(len(click), 1, dtype=torch.long, device=click.device)
+    prompts: dict[str, Tensor] = {}
+    rounds = 1
+    if kind.startswith("correct"):
+        prompts = {"points": click, "labels": foreground}
+        rounds = 1 + int(torch.randint(3, (1,), generator=generator, device=click.device))
+    elif kind.startswith("box"):
+        prompts = {"boxes": simulate.boxes_around(target, stride, 0.1, generator)[:, None]}
+        if kind.endswith("click"):
+            prompts |= {"points": click, "labels": foreground}
+    else:
+        prompts = {"mask": simulate.rough_masks(target, generator), "points": click, "labels": foreground}
+    losses = []
+    for _ in range(rounds):
+        if kind.startswith("correct"):
+            point, label = simulate.correcting_clicks(previous, target, stride, generator)
+            prompts["points"] = torch.cat([prompts["points"], point[:, None]], dim=1)
+            prompts["labels"] = torch.cat([prompts["labels"], label[:, None]], dim=1)
+            if kind == "correct":
+                prompts["mask"] = previous[:, None]
+        logits, predicted = sam.decode_masks(embedding, **prompts)
+        overlap = pairwise_iou(logits.detach(), target[:, None])[..., 0]
+        loss = minimum_over_masks(pairwise_mask_loss(logits, target[:, None])) + iou_loss(predicted, overlap)
+        losses.append(loss.mean())
+        previous = logits[torch.arange(len(logits)), predicted.argmax(-1)].detach()
+    return torch.stack(losses).mean()
+
+
+class Trainer:
+    """A model in training with all that it takes to go on later: ``save`` and ``load`` lose nothing."""
+
+    def __init__(self, recipe: Recipe, device: torch.device | str = "cpu", start_from: Sam | None = None) -> None:
+        self.recipe = recipe
+        self.step = 0
+        self.seconds = 0.0
+        torch.manual_seed(recipe.seed)
+        self.sam = self.build(recipe.stages[0].image_size)
+        if start_from is None:
+            initialise(self.sam, make_batch(recipe, 0, self.sam).images)
+        else:
+            self.sam.load_state_dict(resized_state(start_from.state_dict(), self.sam))
+        self.sam.to(device).train()
+        self.average = {name: value.clone() for name, value in self.sam.state_dict().items()}
+        self.optimisers = build_optimisers(self.sam)
+        self.base_rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
+
+    def build(self, image_size: int) -> Sam:
+        """The recipe's model at an input size, with the fast exact decoder."""
+        return use_folded_decoder(document_sam(image_size=image_size, **self.recipe.model))
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        recipe = self.recipe
+        for optimiser, rate in zip(self.optimisers, self.base_rates, strict=True):
+            optimiser.param_groups[0]["lr"] = rate * recipe.rate_at(self.step)
+        loss, figures = training_loss(self.sam, batch, recipe, self.step)
+        if not torch.isfinite(loss):
+            raise RuntimeError(f"the loss is {float(loss)} at step {self.step}: start again from the last saved state")
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.sam.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        decay = min(recipe.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.sam.state_dict().items():
+                self.average[name].lerp_(value, 1 - decay)
+        return figures
+
+    def enter_stage(self) -> bool:
+        """Give the model the input size of the stage that the next step belongs to; True where that changed it."""
+        size = self.recipe.stage_at(self.step).image_size
+        if size == self.sam.image_size:
+            return False
+        larger = self.build(size)
+        larger.load_state_dict(resized_state(self.sam.state_dict(), larger))
+        average = resized_state(self.average, larger)
+        state = [optimiser.state_dict() for optimiser in self.optimisers]
+        self.sam = larger.to(self.sam.device).train()
+        self.average = {name: value.to(self.sam.device) for name, value in average.items()}
+        self.optimisers = build_optimisers(self.sam)
+        for optimiser, old in zip(self.optimisers, state, strict=True):
+            for index, entry in old["state"].items():  # moments of a table that changed its size start anew
+                parameter = optimiser.param_groups[0]["params"][index]
+                for key, value in entry.items():
+                    if value.ndim and value.shape != parameter.shape:
+                        entry[key] = torch.zeros_like(parameter)
+            optimiser.load_state_dict(old)
+        return True
+
+    def averaged(self) -> Sam:
+        """The model with averaged weights, in eval mode: what evaluation and shipping use."""
+        sam = document_sam(image_size=self.sam.image_size, **self.recipe.model)
+        sam.load_state_dict(self.average)
+        return sam.to(self.sam.device).eval()
+
+    def save(self, path: Path) -> None:
+        """Everything, written beside and moved into place, so that a kill leaves the old file or the new one."""
+        state = {
+            "recipe": asdict(self.recipe), "step": self.step, "seconds": self.seconds,
+            "image_size": self.sam.image_size, "model": self.sam.state_dict(), "average": self.average,
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+        }  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".partial")
+        torch.save(state, beside)
+        os.replace(beside, path)
+
+    def load(self, path: Path) -> None:
+        """Go on where ``save`` left off. Raises ValueError when the state belongs to another model or seed."""
+        state = torch.load(path, map_location=self.sam.device, weights_only=True)
+        mine = asdict(self.recipe)
+        for key in ("model", "seed"):
+            if state["recipe"][key] != mine[key]:
+                raise ValueError(
+                    f"{path} was trained with {key} {state['recipe'][key]}, this recipe has {mine[key]}: "
+                    "choose another --run folder, or delete this one to start anew"
+                )
+        self.step, self.seconds = state["step"], state["seconds"]
+        if state["image_size"] != self.sam.image_size:
+            self.sam = self.build(state["image_size"]).to(self.sam.device).train()
+            self.optimisers = build_optimisers(self.sam)
+        self.sam.load_state_dict(state["model"])
+        self.average = state["average"]
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+
+
+def resized_state(state: dict[str, Tensor], sam: Sam) -> dict[str, Tensor]:
+    """A state dict for the input size of ``sam``: the two tables of positions are interpolated, the rest is kept."""
+    grid = sam.image_encoder.grid_size
+    name, table = "image_encoder.position_embedding", state["image_encoder.position_embedding"]
+    old = int(len(table) ** 0.5)
+    if old == grid:
+        return dict(state)
+    as_map = rearrange(table, "(y x) d -> 1 d y x", y=old)
+    as_map = F.interpolate(as_map, (grid, grid), mode="bicubic", align_corners=False)
+    prompt = "prompt_encoder.coordinates.position_table"
+    prompt_table = F.interpolate(state[prompt][None], (grid, grid), mode="bicubic", align_corners=False)[0]
+    return {**state, name: rearrange(as_map, "1 d y x -> (y x) d"), prompt: prompt_table}
+
+
+def train(
+    trainer: Trainer,
+    run: Path,
+    workers: int = 0,
+    minutes: float | None = None,
+    save_every: float = 180.0,
+    progress: bool = True,
+) -> bool:
+    """Train to the end of the recipe, or for ``minutes``; True when the recipe is finished.
+
+    The folder ``run`` gets ``state.pt`` (every ``save_every`` seconds and at the end) and ``log.jsonl`` (a line every
+    20 steps). A keyboard interrupt saves first.
+    """
+    from tqdm import tqdm
+
+    recipe = trainer.recipe
+    started = saved = time.monotonic()
+    before = trainer.seconds
+    sums: dict[str, float] = {}
+    count = 0
+    bar = tqdm(total=recipe.steps, initial=trainer.step, disable=not progress, unit="step", mininterval=2)
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        for batch in batches(recipe, trainer.step, trainer.sam, workers):
+            trainer.enter_stage()
+            figures = trainer.train_step(batch)
+            now = time.monotonic()
+            trainer.seconds = before + now - started
+            count += 1
+            sums = {name: sums.get(name, 0.0) + value for name, value in figures.items()}
+            bar.update()
+            if trainer.step % 20 == 0:
+                means = {name: round(value / count, 4) for name, value in sums.items()}
+                entry = {"step": trainer.step, "seconds": round(trainer.seconds), "size": trainer.sam.image_size, **means}
+                with (run / "log.jsonl").open("a") as log:
+                    log.write(json.dumps(entry) + "\n")
+                bar.set_postfix({k: f"{v:.3f}" for k, v in means.items() if k in ("loss", "click", "selected")})
+                sums, count = {}, 0
+            if now - saved > save_every:
+                trainer.save(run / "state.pt")
+                saved = time.monotonic()
+            if minutes is not None and now - started > 60 * minutes:
+                break
+    finally:
+        trainer.save(run / "state.pt")
+        bar.close()
+    return trainer.step >= recipe.steps
