@@ -1,4 +1,4 @@
-"""``python -m samlite doctor``: what this machine has, what it lacks, and whether a click works. Runs without PyTorch."""
+"""``python -m samlite doctor``: what this machine has, what it lacks, whether a click works. Runs without PyTorch."""
 
 from __future__ import annotations
 

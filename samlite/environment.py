@@ -225,7 +225,7 @@ def explain(output: str, what: str) -> str:
     if re.search(r"No space left|Errno 28|not enough space|disk is full", output, re.IGNORECASE):
         return f"{what}: the disk is full. Make room and run the same command again."
     if re.search(
-        r"NewConnectionError|ConnectionError|connection broken|ConnectTimeout|ReadTimeout|ProxyError|"
+        r"ConnectionError|ConnectionReset|connection broken|ConnectTimeout|ReadTimeout|IncompleteRead|ProxyError|"
         r"name resolution|getaddrinfo|nodename nor servname|Network is unreachable",
         output,
     ):
