@@ -243,7 +243,7 @@ def test_a_ledger_keeps_no_tensor_alive_that_it_was_not_asked_to_keep():
     with torch.no_grad(), shape_ledger(sam, keep="grid") as ledger:
         sam.encode_image(torch.zeros(1, 3, 128, 128))
         gc.collect()
-        alive = [x for x in gc.get_objects() if isinstance(x, torch.Tensor) and tuple(x.shape) == (1, 256, 192)]
+        alive = [x for x in gc.get_objects() if type(x) is torch.Tensor and tuple(x.shape) == (1, 256, 192)]
     assert not alive
     assert ledger["grid"].tensor.shape == (1, 16, 16, 64) and ledger["patches"].tensor is None
 
