@@ -94,10 +94,10 @@ class MaskDecoder(nn.Module):
 
     def forward(
         self,
-        image_embedding: Float[Tensor, "b_or_1 c g g"],
+        image_embedding: Float[Tensor, "#b c g g"],
         image_positions: Float[Tensor, "c g g"],
         sparse_prompt_tokens: Float[Tensor, "b prompts c"],
-        dense_prompt: Float[Tensor, "b_or_1 c g g"],
+        dense_prompt: Float[Tensor, "#b c g g"],
     ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b k"]]:
         """→ (mask logits (B, 3, 256, 256), IoU predictions (B, 3)).
 

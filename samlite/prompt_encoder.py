@@ -143,7 +143,7 @@ class PromptEncoder(nn.Module):
         boxes: Float[Tensor, "b m 4"] | None = None,
         mask: Float[Tensor, "b 1 h w"] | None = None,
         text: Float[Tensor, "b t e"] | None = None,
-    ) -> tuple[Float[Tensor, "b tokens c"], Float[Tensor, "b_or_1 c g g"]]:
+    ) -> tuple[Float[Tensor, "b tokens c"], Float[Tensor, "#b c g g"]]:
         """Any combination of prompts → (sparse tokens, dense map).
 
         Sparse tokens come in the order points, corners, text; without any there are none: (B, 0, C). The dense map

@@ -58,7 +58,7 @@ class Sam(nn.Module):
 
     def decode_masks(
         self,
-        image_embedding: Float[Tensor, "b_or_1 c grid grid"],
+        image_embedding: Float[Tensor, "#b c grid grid"],
         points: Float[Tensor, "b n 2"] | None = None,
         labels: Int[Tensor, "b n"] | None = None,
         boxes: Float[Tensor, "b m 4"] | None = None,

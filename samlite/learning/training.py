@@ -25,7 +25,7 @@ from samlite.learning.initialise import initialise
 from samlite.learning.losses import iou_loss, minimum_over_masks, pairwise_iou, pairwise_mask_loss
 from samlite.learning.optimiser import build_optimisers
 from samlite.learning.scenes import SceneGenerator
-from samlite.sam import Sam, document_sam
+from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam, document_sam
 
 SECOND_ROUNDS = {"correct": 0.4, "correct without mask": 0.15, "box": 0.25, "box and click": 0.05, "rough mask": 0.15}
 
@@ -91,7 +91,7 @@ def step_generator(seed: int, step: int, stream: int, device: torch.device | str
     return torch.Generator(device).manual_seed((seed * 1_000_003 + step) * 8 + stream)
 
 
-def make_batch(recipe: Recipe, step: int, normalise_with: Sam, device: torch.device | str = "cpu") -> Batch:
+def make_batch(recipe: Recipe, step: int, device: torch.device | str = "cpu") -> Batch:
     """The scenes of one step, normalised; most are framed as photos are, with padding at the right or the bottom."""
     stage = recipe.stage_at(step)
     generator = step_generator(recipe.seed, step, 0, device)
@@ -99,8 +99,8 @@ def make_batch(recipe: Recipe, step: int, normalise_with: Sam, device: torch.dev
     progress = min(1.0, step / max(1, recipe.ramp))
     detail = progress * torch.where(uniform[0] < 0.3, uniform[1], 1.0)
     scenes = SceneGenerator(stage.image_size, device=device)(stage.batch, generator, detail)
-    images, labels = normalise_with.normalise(scenes.images), scenes.labels
-    images, labels = frame_as_photo(images, labels, uniform[2])
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    images, labels = frame_as_photo((scenes.images - mean) / std, scenes.labels, uniform[2])
     return Batch(images, labels, *simulate.sample_clicks(labels, recipe.clicks, generator))
 
 
@@ -120,26 +120,22 @@ def frame_as_photo(
 class SceneBatches(Dataset):
     """Step → batch, for a worker process to make while the model trains on the one before."""
 
-    def __init__(self, recipe: Recipe, normalise_with: Sam) -> None:
-        self.recipe, self.sam = recipe, normalise_with
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
 
     def __len__(self) -> int:
         return self.recipe.steps
 
     def __getitem__(self, step: int) -> Batch:
-        return make_batch(self.recipe, step, self.sam)
+        return make_batch(self.recipe, step)
 
 
-def batches(recipe: Recipe, first_step: int, sam: Sam, workers: int) -> Iterator[Batch]:
+def batches(recipe: Recipe, first_step: int, device: torch.device, workers: int) -> Iterator[Batch]:
     """The batches from ``first_step`` on. On a GPU they are made there; on a CPU by ``workers`` processes (0: here)."""
     steps = range(first_step, recipe.steps)
-    if sam.device.type != "cpu":
-        return (make_batch(recipe, step, sam, sam.device) for step in steps)
-    frame = document_sam(image_size=max(s.image_size for s in recipe.stages), patch_size=8, width=8, depth=0, heads=1,
-                         channels=8, decoder_heads=1, decoder_mlp=8)  # fmt: skip
-    frame.image_encoder.blocks = torch.nn.ModuleList()
-    dataset = SceneBatches(recipe, frame)
-    return iter(DataLoader(dataset, batch_size=None, sampler=steps, num_workers=workers))
+    if device.type != "cpu":
+        return (make_batch(recipe, step, device) for step in steps)
+    return iter(DataLoader(SceneBatches(recipe), batch_size=None, sampler=steps, num_workers=workers))
 
 
 def training_loss(sam: Sam, batch: Batch, recipe: Recipe, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -222,7 +218,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.sam = self.build(recipe.stages[0].image_size)
         if start_from is None:
-            initialise(self.sam, make_batch(recipe, 0, self.sam).images)
+            initialise(self.sam, make_batch(recipe, 0).images)
         else:
             self.sam.load_state_dict(resized_state(start_from.state_dict(), self.sam))
         self.sam.to(device).train()
@@ -349,7 +345,7 @@ def train(
     bar = tqdm(total=recipe.steps, initial=trainer.step, disable=not progress, unit="step", mininterval=2)
     run.mkdir(parents=True, exist_ok=True)
     try:
-        for batch in batches(recipe, trainer.step, trainer.sam, workers):
+        for batch in batches(recipe, trainer.step, trainer.sam.device, workers):
             trainer.enter_stage()
             figures = trainer.train_step(batch)
             now = time.monotonic()

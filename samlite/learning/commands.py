@@ -1,0 +1,147 @@
+"""``python -m samlite train`` and ``python -m samlite evaluate``."""
+
+import argparse
+import json
+import os
+import platform
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from samlite.learning import evaluation
+from samlite.learning.training import TINY, Trainer, train
+from samlite.learning.weights import CARD, save_weights, write_card
+from samlite.registry import TINY_WEIGHTS, load_document_sam, sam_model_registry
+from samlite.sam import Sam
+
+RECIPES = {"tiny": TINY}
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", choices=sorted(RECIPES), help="which model to train")
+    parser.add_argument("--run", type=Path, default=None, help="folder of the run: state, log, weights (runs/NAME)")
+    parser.add_argument("--init", type=Path, default=None, help="start from these weights (.safetensors)")
+    parser.add_argument("--minutes", type=float, default=None, help="stop after this long; the same command goes on")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the model (scenes are made beside it)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ship", action="store_true", help="put the finished weights into the package")
+
+
+def run_train(args: argparse.Namespace) -> int:
+    """Train, or go on training, in the run's folder; export the averaged weights whenever it stops."""
+    from dataclasses import replace
+
+    torch.set_num_threads(args.threads)
+    recipe = replace(RECIPES[args.name], seed=args.seed)
+    run = args.run or Path("runs") / args.name
+    trainer = Trainer(recipe, args.device, load_document_sam(args.init) if args.init else None)
+    if (run / "state.pt").exists():
+        trainer.load(run / "state.pt")
+        print(f"going on from step {trainer.step} of {recipe.steps} in {run}")
+    workers = 1 if args.device == "cpu" else 0
+    finished = train(trainer, run, workers=workers, minutes=args.minutes)
+    training = {
+        "recipe": asdict(recipe),
+        "steps done": trainer.step,
+        "minutes": round(trainer.seconds / 60, 1),
+        "device": str(trainer.sam.device),
+        "threads": args.threads,
+        "torch": torch.__version__,
+        "started from": str(args.init) if args.init else "nothing",
+    }
+    weights = run / f"{args.name}.safetensors"
+    save_weights(trainer.averaged(), recipe.model, weights, training)
+    print(f"{'finished' if finished else 'stopped'} at step {trainer.step} of {recipe.steps}; weights in {weights}")
+    if args.ship and finished:
+        save_weights(trainer.averaged(), recipe.model, TINY_WEIGHTS, training)
+        print(f"shipped as {TINY_WEIGHTS}; now run: python -m samlite evaluate {args.name} --card")
+    return 0
+
+
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="a model's name, or a .safetensors file that samlite wrote")
+    parser.add_argument("--scenes", type=int, default=500, help="held-out generated scenes (0: none)")
+    parser.add_argument("--photos", type=Path, default=None, help="folder of NAME.jpg with label maps NAME.0.png …")
+    parser.add_argument("--stride", type=int, default=1, help="every K-th photo")
+    parser.add_argument("--baselines", action="store_true", help="also score discs, flood fill and superpixels")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--json", type=Path, default=None, help="write the figures here")
+    parser.add_argument("--card", action="store_true", help="write the figures into the shipped model's card")
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    """Print a table of figures; optionally write them as JSON and into the model card."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    path = Path(args.name)
+    sam = load_document_sam(path, args.device) if path.suffix == ".safetensors" else sam_model_registry[args.name]()
+    sam = sam.to(args.device)
+    result: dict[str, object] = {
+        "model": args.name,
+        "date": time.strftime("%Y-%m-%d"),
+        "device": str(sam.device),
+        "torch": torch.__version__,
+        "processor": platform.machine(),
+        "speed": timings(sam),
+    }
+    print(f"encode {result['speed']['encode ms']} ms, click {result['speed']['click ms']} ms (medians)")
+    if args.scenes:
+        result["scenes"] = evaluation.evaluate_scenes(sam, args.scenes)
+        _print_table(f"{args.scenes} held-out generated scenes", result["scenes"])
+    if args.photos:
+        segmenters = {args.name: evaluation.model_segmenter(sam)}
+        if args.baselines:
+            segmenters |= evaluation.baselines()
+        result["photos"] = {
+            name: evaluation.evaluate_photos(segmenter, args.photos, args.stride, progress=True)
+            for name, segmenter in segmenters.items()
+        }
+        _print_table("photos, one click", result["photos"])
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    if args.card:
+        write_card(result)
+        print(f"wrote {CARD}")
+    return 0
+
+
+def timings(sam: Sam, repeats: int = 11) -> dict[str, float]:
+    """Median milliseconds of one encode and of one click with three masks at 480×640."""
+    image = torch.randn(1, 3, sam.image_size, sam.image_size, device=sam.device)
+    point = torch.full((1, 1, 2), sam.image_size / 2, device=sam.device)
+    label = torch.ones(1, 1, dtype=torch.long, device=sam.device)
+    encode, click = [], []
+    with torch.inference_mode():
+        for _ in range(repeats):
+            start = time.perf_counter()
+            embedding = sam.encode_image(image)
+            _wait(sam)
+            middle = time.perf_counter()
+            logits, _ = sam.decode_masks(embedding, point, label)
+            sam.resize_masks(logits, (sam.image_size * 3 // 4, sam.image_size), (480, 640))
+            _wait(sam)
+            encode.append(middle - start)
+            click.append(time.perf_counter() - middle)
+    middle = repeats // 2
+    return {
+        "encode ms": round(sorted(encode)[middle] * 1e3, 1),
+        "click ms": round(sorted(click)[middle] * 1e3, 1),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count() or 0,
+    }
+
+
+def _wait(sam: Sam) -> None:
+    if sam.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _print_table(title: str, rows: dict[str, dict[str, float]]) -> None:
+    print(f"\n{title}")
+    for name, row in rows.items():
+        print(f"  {name:32s} " + "  ".join(f"{key} {value}" for key, value in row.items()))

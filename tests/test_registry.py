@@ -1,0 +1,49 @@
+"""Names, weights in files, and errors that help."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from samlite.learning.weights import save_weights
+from samlite.registry import TINY_WEIGHTS, load_document_sam, sam_model_registry
+from samlite.sam import document_sam
+
+SIZES = {"patch_size": 8, "width": 16, "depth": 1, "heads": 2, "channels": 16, "decoder_heads": 2, "decoder_mlp": 32}
+
+
+def test_unknown_names_get_the_list_and_the_closest():
+    with pytest.raises(KeyError, match="'tiny'.*did you mean 'tiny'"):
+        sam_model_registry["tinny"]
+
+
+def test_weights_survive_the_file(tmp_path):
+    sam = document_sam(image_size=32, **SIZES).eval()
+    path = tmp_path / "small.safetensors"
+    save_weights(sam, SIZES, path, {"note": "test"})
+    loaded = load_document_sam(path)
+    image = torch.randn(1, 3, 32, 32)
+    assert not loaded.training
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.encode_image(image), sam.encode_image(image), atol=5e-3, rtol=5e-2)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+
+
+def test_missing_and_foreign_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="python -m samlite train tiny"):
+        load_document_sam(tmp_path / "none.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(ValueError, match="no 'config' in its metadata"):
+        load_document_sam(tmp_path / "foreign.safetensors")
+
+
+def test_tiny_ships():
+    sam = sam_model_registry["tiny"]()
+    assert TINY_WEIGHTS.stat().st_size <= 12_000_000
+    assert type(sam_model_registry["default"]()) is type(sam)
+    embedding = sam.encode_image(torch.zeros(1, 3, sam.image_size, sam.image_size))
+    assert embedding.shape[-1] == sam.image_size // sam.image_encoder.patch_size
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_tiny_on_cuda():
+    assert sam_model_registry["tiny"](device="cuda").device.type == "cuda"
