@@ -1,0 +1,47 @@
+"""What every chapter does first and last: set the style and check shapes; say how long it took and how much memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from jaxtyping import install_import_hook
+
+
+class Chapter:
+    """One run of one chapter; made by ``begin``."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since ``begin``."""
+        return time.perf_counter() - self.started
+
+    @property
+    def peak_megabytes(self) -> float | None:
+        """The most memory that this kernel has held at once, None where the system does not say."""
+        try:
+            import resource  # not on Windows
+        except ImportError:
+            return None
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, kilobytes elsewhere
+
+    def __repr__(self) -> str:
+        memory = "" if self.peak_megabytes is None else f"; the kernel held {self.peak_megabytes:.0f} MB at most"
+        return f"This chapter took {self.seconds:.0f} seconds{memory}."
+
+
+def begin() -> Chapter:
+    """Start a chapter: its clock runs, pictures get the book's style, and every shape annotation is checked.
+
+    Call it before anything else of samlite is imported: modules that are imported already stay unchecked.
+    """
+    chapter = Chapter()
+    install_import_hook("samlite", "beartype.beartype")
+    from samlite.notebook import style
+
+    style.apply()
+    return chapter
