@@ -37,7 +37,7 @@ def as_binary(mask: Shaped[np.ndarray, "*any"], name: str = "mask") -> Bool[np.n
 
 
 def mask_to_logits(
-    mask: Shaped[np.ndarray, "height width"], image_size: int, low_res_size: int, strength: float = 8.0
+    mask: np.ndarray, image_size: int, low_res_size: int, strength: float | int = 8.0
 ) -> Float[np.ndarray, "1 low_res low_res"]:
     """A binary mask of a photo's size → a mask prompt: logits (1, 256, 256) in the low-res frame.
 
@@ -93,7 +93,7 @@ def overlay_masks(
     photo: UInt8[np.ndarray, "height width 3"],
     masks: Bool[np.ndarray, "*k height width"],
     colours: tuple[tuple[int, int, int], ...] = COLOURS,
-    opacity: float = 0.5,
+    opacity: float | int = 0.5,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The photo with each mask (one H×W, or K×H×W) tinted in its colour, and a full line of it along the inside edge.
 

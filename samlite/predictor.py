@@ -185,7 +185,7 @@ class SamPredictor:
         prompt = torch.arange(len(best), device=best.device)
         return low_res_logits[prompt, best][:, None], iou_predictions[prompt, best][:, None]  # (B, 1, h, w), (B, 1)
 
-    def mask_to_logits(self, mask: Any, strength: float = 8.0) -> Float[np.ndarray, "1 h w"]:
+    def mask_to_logits(self, mask: Any, strength: float | int = 8.0) -> Float[np.ndarray, "1 h w"]:
         """A binary mask of the photo's size → ``mask_input`` (1, 256, 256) for `predict` (`samlite.masks`)."""
         frames = self._require_frames()
         if np.shape(mask) != frames.original_size:
@@ -213,4 +213,4 @@ class SamPredictor:
         return self.frames
 
     def _tensor(self, array: Float[np.ndarray, "*any"]) -> Float[Tensor, "1 *any"]:
-        return torch.from_numpy(array).to(self.device, torch.float32)[None]
+        return torch.from_numpy(array).float().to(self.device)[None]  # float32 first: some devices have no float64
