@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 
 from samlite.frames import PhotoFrames
@@ -83,7 +84,7 @@ model that the checker runs is on the `meta` device; it has the shapes and no nu
 def _place(x: int, y: int, photo_size: tuple[int, int], image_size: int, patch_size: int) -> int:
     """samlite's own way, through the frames of a photo."""
     grid = image_size // patch_size
-    column, row = PhotoFrames(photo_size, image_size, grid).move_points([x, y], "original", "grid").round()
+    column, row = PhotoFrames(photo_size, image_size, grid).move_points(np.array([x, y]), "original", "grid").round()
     return int(row) * grid + int(column)
 
 
