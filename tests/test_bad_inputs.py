@@ -121,6 +121,7 @@ REFUSED_IMAGES = [
      ["image", "float32", "from 0 to 255", "0…1", "uint8"]),
     (FLOAT_255, "negative, as after normalising", PHOTO / 255 - 0.5, ValueError,
      ["image", "float64", "from -0.5 to 0.5", "0…1"]),
+    (FLOAT_255, "a little below 0", np.full((20, 20), -0.01), ValueError, ["image", "from -0.01", "0…1"]),
     (FLOAT_255, "float tensor", torch.from_numpy(PHOTO).permute(2, 0, 1).float(), ValueError,
      ["image", "from 0 to 255", "0…1"]),
     (FLOAT_255, "PIL mode F", Image.new("F", (20, 20), 255.0), ValueError,

@@ -1,5 +1,6 @@
 """Masks against numbers of the release, against definitions, and against their own pictures."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,23 @@ def test_a_mask_that_cannot_be_written_leaves_the_old_one_and_no_rest(tmp_path, 
         save_mask(tmp_path / "mask.png", ~disc())
     assert (tmp_path / "mask.png").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
+
+
+def test_the_new_mask_takes_its_name_when_it_is_complete(tmp_path, monkeypatch):
+    save_mask(tmp_path / "mask.png", disc())
+    replace = os.replace
+
+    def checked(unfinished, path):
+        for file, expected in ((unfinished, ~disc()), (path, disc())):
+            with Image.open(file) as picture:
+                np.testing.assert_array_equal(np.asarray(picture) == 255, expected)
+        replace(unfinished, path)
+        moved.append(path)
+
+    moved = []
+    monkeypatch.setattr(os, "replace", checked)
+    save_mask(tmp_path / "mask.png", ~disc())
+    assert moved == [tmp_path / "mask.png"]
 
 
 def test_masks_are_written_as_png_only(tmp_path):
