@@ -173,7 +173,7 @@ def _install(purpose: str, cpu: bool) -> None:
         _say("No NVIDIA GPU was found: if the download turns out huge, stop it and add --cpu to the command.")
     _make_environment()
     _marker().unlink(missing_ok=True)  # half an installation must not look like a whole one
-    _pip("pip>=23.1", "setuptools>=77")
+    _pip("--upgrade", "pip", "setuptools>=77")  # a new pip needs half the time of the one that comes with Python
     if cpu:
         torch_line = next(line for line in _requirement_lines() if line.startswith("torch"))
         _pip("--index-url", CPU_WHEELS, torch_line)
