@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import Tensor
 from torch.nn import functional as F
@@ -53,23 +53,30 @@ def photo_with_grid(
     return figure
 
 
-def patch_vector(vector: Float[Tensor, " values"], pixels: Photo) -> Figure:
-    """A patch three times: as colours, as three planes of values, and as the vector that they are laid out in."""
+def draw_planes(figure: Figure | SubFigure, vector: Float[Tensor, " values"], pixels: Photo) -> None:
+    """A patch as colours, and the three planes of values that its vector holds one after the other (§1.5.2)."""
     side = pixels.shape[0]
     limit = float(vector.abs().max()) or 1.0
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[2.6, 1])
-    panels = top.subplots(1, 4)
+    panels = figure.subplots(1, 4)
     _bare(panels[0], f"the patch, {side}×{side}").imshow(pixels)
     for axes, plane, name in zip(panels[1:], vector.reshape(3, side, side), ("red", "green", "blue"), strict=True):
-        image = _bare(axes, f"{name}, normalised").imshow(plane, cmap=DIVERGING, vmin=-limit, vmax=limit)
-    top.colorbar(image, ax=panels[-1], shrink=0.85)
-    strip = bottom.subplots()
-    strip.imshow(vector[None], cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
-    for edge in range(side * side, len(vector), side * side):
+        image = _bare(axes, f"{name}, normalised").imshow(plane.numpy(), cmap=DIVERGING, vmin=-limit, vmax=limit)
+    figure.colorbar(image, ax=panels[-1], shrink=0.85)
+
+
+def patch_vector(vector: Float[Tensor, " values"], pixels: Photo) -> Figure:
+    """A patch three times: as colours, as three planes of values, and as the vector that they are laid out in."""
+    plane = pixels.shape[0] ** 2
+    limit = float(vector.abs().max()) or 1.0
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[2.6, 1])
+    draw_planes(above, vector, pixels)
+    strip = below.subplots()
+    strip.imshow(vector[None].numpy(), cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
+    for edge in (plane, 2 * plane):
         strip.axvline(edge - 0.5, color=INK, linewidth=1.5)
     strip.set(yticks=[], xlabel="place in the vector", title=f"the same values in one row: {len(vector)} of them")
-    strip.set_xticks([0, side * side, 2 * side * side, 3 * side * side - 1])
+    strip.set_xticks([0, plane, 2 * plane, 3 * plane - 1])
     return figure
 
 
@@ -90,7 +97,7 @@ def map_over_photo(
     low, high = (-1.0, 1.0) if diverging else (0.0, float(values.max()))
     _bare(axes, title).imshow(grey, cmap="gray", vmin=0, vmax=255)
     axes.imshow(
-        values, cmap=DIVERGING if diverging else SEQUENTIAL, vmin=low, vmax=high, alpha=0.65,
+        values.numpy(), cmap=DIVERGING if diverging else SEQUENTIAL, vmin=low, vmax=high, alpha=0.65,
         extent=(-0.5, size - 0.5, size - 0.5, -0.5),
     )  # fmt: skip
     side = size / values.shape[0]
@@ -134,7 +141,7 @@ def position_similarity(table: Float[Tensor, "l d"], shown: int = 4, panel: floa
     for i, row in enumerate(places):
         for j, column in enumerate(places):
             similarity = (unit @ unit[row * grid + column]).reshape(grid, grid)
-            image = _bare(panels[i, j]).imshow(similarity, cmap=DIVERGING, vmin=-1, vmax=1)
+            image = _bare(panels[i, j]).imshow(similarity.numpy(), cmap=DIVERGING, vmin=-1, vmax=1)
             frame_patch(panels[i, j], row, column)
     figure.colorbar(image, ax=panels, label="cosine similarity", shrink=0.6)
     return figure
@@ -147,7 +154,7 @@ def filters(weight: Float[Tensor, "d values"], shown: int = 32, columns: int = 1
     figure = Figure(figsize=(columns * 0.62, rows * 0.66), layout="constrained")
     for axes, row in zip(figure.subplots(rows, columns).flat, weight.detach().cpu()[:shown], strict=False):
         picture = row.reshape(3, side, side).permute(1, 2, 0)
-        _bare(axes).imshow(0.5 + 0.5 * picture / (picture.abs().max() + 1e-12))
+        _bare(axes).imshow((0.5 + 0.5 * picture / (picture.abs().max() + 1e-12)).numpy())
     return figure
 
 
@@ -201,7 +208,7 @@ def token_strip(tokens: Float[Tensor, "t c"], names: Sequence[str] = (), title: 
     limit = float(tokens.abs().max()) or 1.0
     figure = Figure(figsize=(10, 0.34 * len(tokens) + 1.1), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(tokens.detach().cpu(), cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
+    image = axes.imshow(tokens.detach().cpu().numpy(), cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
     axes.set(title=title, xlabel="channel")
     axes.set_yticks(range(len(tokens)), names or [str(i) for i in range(len(tokens))])
     figure.colorbar(image, ax=axes)

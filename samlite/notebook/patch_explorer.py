@@ -1,0 +1,201 @@
+"""Touch a patch: its values, its attention and its likeness to all others, as a widget, as code and as a picture.
+
+The kernel computes and colours, `patch_explorer.js` draws. A choice travels as five small traits, the answer as one
+dict whose maps are a few kilobytes: it stays fast whatever the size of the model (document §1.5).
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anywidget
+import matplotlib
+import numpy as np
+import traitlets
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from samlite.notebook import plots, style
+from samlite.notebook.patch_views import STEPS_TO_COMPARE, PatchViews
+
+if TYPE_CHECKING:
+    from IPython.display import Image as ShownImage
+
+MEAN_OF_HEADS = -1
+
+
+class PatchExplorer(anywidget.AnyWidget):
+    """A photo whose patches can be picked: by mouse, by touch, by arrow keys, or by ``look`` in code.
+
+        views = PatchViews(sam, photo)
+        explorer = PatchExplorer(views, row=4, column=5)
+        explorer                                        # the widget
+        explorer.look(x=220, y=130, block=2, head=0)    # the same in code; x, y in pixels of the photo
+        explorer.picture()                              # the same for the printed page
+
+    ``row``, ``column`` are a place of the grid, ``block`` and ``head`` choose the attention (``head`` None is the mean
+    of all heads), ``step`` is one of ``STEPS_TO_COMPARE``, where likeness is measured.
+    Raises ValueError for a place, block, head or step that is not there.
+    """
+
+    _CHOICES = ("row", "column", "block", "head", "step")
+    _esm = Path(__file__).with_name("patch_explorer.js")
+
+    picture_file = traitlets.Bytes().tag(sync=True)
+    sizes = traitlets.Dict().tag(sync=True)
+    row = traitlets.Int(0).tag(sync=True)
+    column = traitlets.Int(0).tag(sync=True)
+    block = traitlets.Int(0).tag(sync=True)
+    head = traitlets.Int(MEAN_OF_HEADS).tag(sync=True)
+    step = traitlets.Unicode("image_embedding").tag(sync=True)
+    reply = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        views: PatchViews,
+        row: int = 0,
+        column: int = 0,
+        block: int = 0,
+        head: int | None = None,
+        step: str = "image_embedding",
+    ) -> None:
+        super().__init__()
+        self.views = views
+        file = BytesIO()
+        Image.fromarray(views.input_picture).save(file, format="PNG")
+        self.picture_file = file.getvalue()
+        self.sizes = {
+            "grid": views.grid_size,
+            "blocks": views.blocks,
+            "heads": views.heads,
+            "steps": list(STEPS_TO_COMPARE),
+            "photo": list(views.photo_size),
+        }
+        self.look(row, column, block=block, head=head, step=step)
+        self.observe(self._chosen_by_hand, names=self._CHOICES)
+
+    def look(
+        self,
+        row: int | None = None,
+        column: int | None = None,
+        *,
+        x: float | int | None = None,
+        y: float | int | None = None,
+        block: int | None = None,
+        head: int | None = None,
+        step: str | None = None,
+    ) -> None:
+        """Choose a patch, by its place or by a pixel (x, y) of the photo, and what to see of it.
+
+        What is not given stays as it is, except ``head``: without it the mean of all heads is shown.
+        """
+        if (x is None) != (y is None):
+            raise ValueError("x and y come together: a pixel of the photo has both")
+        if x is not None and y is not None:
+            row, column = self.views.patch_at(x, y)
+        chosen = {
+            "row": self.row if row is None else row,
+            "column": self.column if column is None else column,
+            "block": self.block if block is None else block,
+            "head": MEAN_OF_HEADS if head is None else head,
+            "step": self.step if step is None else step,
+        }
+        reply = self._see(**chosen)  # raises before anything has changed
+        self._seen = chosen
+        with self.hold_sync():  # one message to the browser
+            for name, value in (chosen | {"reply": reply}).items():
+                setattr(self, name, value)
+
+    @property
+    def chosen_head(self) -> int | None:
+        return None if self.head == MEAN_OF_HEADS else self.head
+
+    @property
+    def code(self) -> str:
+        """The Python that computes what is shown."""
+        return self.reply["code"]
+
+    def describe(self) -> str:
+        """What is shown, in words: for the screen reader, and as the alternative text of the picture."""
+        return self.reply["words"]
+
+    def figure(self) -> Figure:
+        """What is shown, as a figure: photo, attention and likeness above, the patch and its planes below."""
+        views, patch = self.views, (self.row, self.column)
+        figure = Figure(figsize=(10.2, 6.6), layout="constrained")
+        above, below = figure.subfigures(2, 1, height_ratios=[3.4, 2.4])
+        photo, attention, likeness = above.subplots(1, 3)
+        photo.imshow(views.input_picture)
+        photo.set(xticks=[], yticks=[], title=f"row {self.row}, column {self.column}")
+        photo.spines[:].set_visible(False)
+        plots.frame_patch(photo, *patch, views.patch_size)
+        heads = "mean of heads" if self.chosen_head is None else f"head {self.head}"
+        weights = views.attention(*patch, self.block, self.chosen_head)
+        plots.map_over_photo(attention, views.input_picture, weights, patch, f"attention, block {self.block}, {heads}")
+        similarity = views.similarity(*patch, self.step)
+        title = f"likeness, {self.step.replace('_', ' ')}"
+        plots.map_over_photo(likeness, views.input_picture, similarity, patch, title, diverging=True)
+        plots.draw_planes(below, views.vector(*patch), views.pixels(*patch))
+        return figure
+
+    def picture(self) -> ShownImage:
+        """`figure` as a picture for the page, with `describe` as its alternative text."""
+        return style.picture(self.figure(), self.describe())
+
+    def _chosen_by_hand(self, _change: object) -> None:
+        """The browser has chosen. If it fails, the widget shows why: an exception here would end up in a log."""
+        chosen = {name: getattr(self, name) for name in self._CHOICES}
+        if chosen == self._seen:
+            return  # a choice of several traits comes as one change after the other
+        self._seen = chosen
+        try:
+            self.reply = self._see(**chosen)
+        except Exception as error:
+            self.reply = self.reply | {"error": f"{type(error).__name__}: {error}"}
+
+    def _see(self, row: int, column: int, block: int, head: int, step: str) -> dict[str, object]:
+        views, chosen_head = self.views, None if head == MEAN_OF_HEADS else head
+        attention = views.attention(row, column, block, chosen_head)
+        similarity = views.similarity(row, column, step)
+        vector = views.vector(row, column)
+        peak = [int(place) for place in divmod(int(attention.argmax()), views.grid_size)]
+        here = float(attention[row, column])
+        height, width = views.photo_size
+        padding = row * views.patch_size >= height or column * views.patch_size >= width
+        of_head = "all heads" if chosen_head is None else f"head {head}"
+        return {
+            "attention": _coloured(attention / attention.max(), style.SEQUENTIAL),
+            "similarity": _coloured(similarity / 2 + 0.5, style.DIVERGING),
+            "planes": [_coloured(plane, style.DIVERGING) for plane in _planes(vector, views.patch_size)],
+            "side": views.patch_size,
+            "peak": peak,
+            "words": (
+                f"Patch in row {row}, column {column}{' (padding, no part of the photo)' if padding else ''}. In block "
+                f"{block}, {of_head}, it attends most to row {peak[0]}, column {peak[1]}, with "
+                f"{float(attention.max()):.1%} of its attention; to itself with {here:.1%}. By "
+                f"{step.replace('_', ' ')}, {float((similarity > 0.5).float().mean()):.0%} of all patches are like "
+                "it (cosine above 0.5)."
+            ),
+            "code": (
+                f"views.vector({row}, {column})\n"
+                f"views.attention({row}, {column}, block={block}, head={chosen_head})\n"
+                f"views.similarity({row}, {column}, step={step!r})"
+            ),
+            "error": "",
+        }
+
+
+def _planes(vector: Float[Tensor, " values"], side: int) -> Float[Tensor, "3 p p"]:
+    """Red, green and blue plane of a patch vector, 0…1 with zero in the middle."""
+    planes = vector.reshape(3, side, side)
+    return planes / (2 * planes.abs().max() + 1e-12) + 0.5
+
+
+def _coloured(values: Float[Tensor, "h w"], colours: str) -> bytes:
+    """Values 0…1 → RGBA bytes, row by row, in a colour map of the style."""
+    picture: UInt8[np.ndarray, "h w 4"] = matplotlib.colormaps[colours](values.numpy(), bytes=True)
+    return picture.tobytes()
