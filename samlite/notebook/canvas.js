@@ -21,7 +21,7 @@ const KEYS = [
 
 // Colours come from JupyterLab or VS Code where there is one, else from the browser: dark and light both work.
 const STYLE = `
-.samlite-canvas { --line: var(--jp-border-color1, var(--vscode-panel-border, #8888)); max-width: 1200px; padding: 4px;
+.samlite-canvas { --line: var(--jp-border-color1, var(--vscode-panel-border, #8888)); max-width: 1100px; padding: 4px; container-type: inline-size;
   color: var(--jp-ui-font-color1, var(--vscode-foreground, inherit)); font: 14px/1.4 system-ui, sans-serif; }
 .samlite-canvas * { box-sizing: border-box; }
 .samlite-bar { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: center; margin-bottom: 6px; }
@@ -33,13 +33,18 @@ const STYLE = `
   border-color: currentColor; font-weight: 600; }
 .samlite-canvas button:disabled { opacity: .45; cursor: default; }
 .samlite-canvas :focus-visible { outline: 3px solid #0072b2; outline-offset: 1px; box-shadow: 0 0 0 5px #fff; }
-.samlite-stage { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; }
-.samlite-photo { flex: 4 1 320px; min-width: 0; }
+.samlite-stage { display: grid; grid-template-columns: minmax(0, var(--photo)) clamp(110px, 18%, 200px);
+  gap: 10px; align-items: start; justify-content: start; }
 .samlite-photo canvas { display: block; width: 100%; cursor: crosshair; touch-action: none; }
-.samlite-candidates { display: flex; flex: 1 1 140px; flex-wrap: wrap; gap: 6px; }
-.samlite-candidates button { flex: 1 1 120px; max-width: 220px; padding: 4px; text-align: left; }
+.samlite-candidates { display: grid; gap: 6px; }
+.samlite-candidates button { padding: 4px; text-align: left; font-weight: inherit; }
 .samlite-candidates button[aria-pressed=true] { box-shadow: inset 0 0 0 3px #0072b2; }
 .samlite-candidates canvas { display: block; width: 100%; margin-bottom: 2px; }
+.samlite-candidates span { display: block; }
+@container (max-width: 560px) { /* a narrow page: the candidates go below the photo, still side by side */
+  .samlite-stage { grid-template-columns: minmax(0, var(--photo)); }
+  .samlite-candidates { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+}
 .samlite-error { border: 2px solid #d55e00; border-left-width: 8px; padding: 4px 8px; margin: 6px 0; white-space: pre-wrap; }
 .samlite-error:empty { display: none; }
 .samlite-said { min-height: 1.4em; margin-top: 4px; }
@@ -141,17 +146,16 @@ function render({ model, el }) {
       say("Selected: press ctrl C to copy.");
     }
   });
-  const photoView = element("div", { class: "samlite-photo" }, canvas);
-  photoView.style.maxWidth = `min(800px, calc(75vh * ${frame.width / frame.height}))`;
   const root = element("div", { class: "samlite-canvas" },
     element("style", {}, STYLE),
     element("div", { class: "samlite-bar", role: "toolbar", "aria-label": "prompt tools" },
       element("span", {}, tools.point, tools.brush), element("span", {}, labels[1], labels[0]), element("span", {}, undo, redo, clear),
       element("label", {}, "brush size ", radius), element("label", {}, previewBox, " preview")),
-    element("div", { class: "samlite-stage" }, photoView, candidates),
+    element("div", { class: "samlite-stage" }, element("div", { class: "samlite-photo" }, canvas), candidates),
     error, said, element("div", { class: "samlite-code" }, element("pre", { tabindex: 0, "aria-label": "the same in Python" }, code), copy), times,
     element("details", { class: "samlite-keys" }, element("summary", {}, "Mouse and keys"),
       element("dl", {}, ...KEYS.flatMap(([key, does]) => [element("dt", {}, key), element("dd", {}, does)]))));
+  root.style.setProperty("--photo", `min(800px, calc(70vh * ${frame.width / frame.height}))`); // the whole photo in view
   el.append(root);
 
   const say = (text) => { said.textContent = text; };
@@ -349,7 +353,7 @@ function render({ model, el }) {
       const node = button("", `Use candidate masks[${k}] (key ${k + 1})`, () => choose(k), {
         "aria-pressed": k === shown.chosen, "aria-label": `masks[${k}], predicted IoU ${iou}`,
       });
-      node.append(small, element("code", {}, `masks[${k}]`), ` IoU ${iou}`, k === shown.chosen ? " ✓" : "");
+      node.append(small, element("code", {}, `masks[${k}]`), k === shown.chosen ? " ✓" : "", element("span", {}, `predicted IoU ${iou}`));
       return node;
     }));
     candidates.children[focused]?.focus();

@@ -113,8 +113,8 @@ class PromptCanvas(PromptSession, anywidget.AnyWidget):
         actions[message["kind"]]()
 
     def _reply_to_hover(self, message: dict) -> None:
-        """A preview goes straight back, with its number, and changes nothing that is kept."""
-        reply = {"kind": "preview", "number": message.get("number"), "error": None}
+        """A preview goes straight back to the view that asked, and changes nothing that is kept."""
+        reply = {"view": message.get("view"), "number": message.get("number"), "error": None}
         try:
             buffers = [self._pack(self.preview(message["x"], message["y"], message["label"])[None])]
         except Exception as exception:

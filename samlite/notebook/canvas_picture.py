@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from samlite.masks import COLOURS, overlay_masks
+from samlite.notebook import style
 from samlite.notebook.prompts import Prompt, paint
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def candidates_figure(session: PromptSession) -> Figure:
 
     height, width = session.photo.shape[:2]
     panels = 1 + (0 if session.masks is None else len(session.masks))
-    figure = Figure(figsize=(3.2 * panels, 3.2 * height / width + 0.4), layout="constrained")
+    figure = Figure(figsize=(3.2 * panels, 3.2 * height / width + 0.8), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0]
     axes[0].imshow(session.photo)
     axes[0].set_title("prompt")
@@ -73,23 +74,14 @@ def candidates_figure(session: PromptSession) -> Figure:
             for rim, line_width in (("black", 2.4), ("white", 1.2)):
                 panel.contour(mask, levels=[0.5], colors=rim, linewidths=line_width)
         chosen = k == session.chosen
-        title = f"masks[{k}]   predicted IoU {session.iou_predictions[k]:.2f}"
-        panel.set_title(title, fontweight="bold" if chosen else "normal", fontsize="medium")
+        title = f"masks[{k}]\npredicted IoU {session.iou_predictions[k]:.2f}"
+        panel.set_title(title, fontweight="bold" if chosen else "normal")
         for spine in panel.spines.values():
-            spine.set(linewidth=3 if chosen else 0.5)
+            spine.set(visible=True, linewidth=3 if chosen else 0.5)
     for panel in axes:
         draw_prompt(panel, session.prompt, height, width)
         panel.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     return figure
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file, without a display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    file = BytesIO()
-    FigureCanvasAgg(figure).print_png(file)
-    return file.getvalue()
 
 
 def describe(session: PromptSession) -> str:
@@ -110,9 +102,7 @@ def describe(session: PromptSession) -> str:
 
 def candidates_picture(session: PromptSession, alt: str | None = None) -> ShownImage:
     """`candidates_figure` as an IPython image that carries its alternative text."""
-    from IPython.display import Image as ShownImage
-
-    return ShownImage(data=png(candidates_figure(session)), format="png", alt=alt or describe(session))
+    return style.picture(candidates_figure(session), alt or describe(session))
 
 
 def encode_picture(photo: UInt8[np.ndarray, "h w 3"]) -> bytes:

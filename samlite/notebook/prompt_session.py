@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from samlite.images import read_photo
-from samlite.notebook.prompts import Prompt, Stroke, as_box, as_point, as_stroke
+from samlite.notebook.prompts import Numbers, Path, Prompt, Stroke, as_box, as_point, as_stroke
 from samlite.predictor import SamPredictor
 from samlite.registry import sam_model_registry
 from samlite.sam import Sam
@@ -58,8 +58,8 @@ class PromptSession:
         sam: Sam | None = None,
         *,
         predictor: SamPredictor | None = None,
-        clicks: Sequence[Sequence[Real]] = (),
-        box: Sequence[Real] | None = None,
+        clicks: Path = (),
+        box: Numbers | None = None,
         strokes: Sequence[Stroke] = (),
     ) -> None:
         if sam is not None and predictor is not None:
@@ -132,7 +132,7 @@ class PromptSession:
             box = as_box((x0, y0, x1, y1))
             self._ask(replace(self.prompt, box=box), f"Box from ({x0}, {y0}) to ({x1}, {y1})")
 
-    def brush(self, path: Sequence[Sequence[Real]], radius: Real = 10, erase: bool = False) -> None:
+    def brush(self, path: Path, radius: Real = 10, erase: bool = False) -> None:
         """Shade the object roughly along a path of (x, y): a mask prompt (document §1.7.2)."""
         with self._reporting():
             strokes = (*self.prompt.strokes, as_stroke(path, radius, erase))

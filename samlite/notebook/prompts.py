@@ -15,14 +15,20 @@ from PIL import Image, ImageDraw
 
 from samlite.predictor import SamPredictor
 
+Numbers = Sequence[Real] | np.ndarray  # (x, y), (x, y, label) or (x0, y0, x1, y1)
+Path = Sequence[Numbers] | np.ndarray  # several (x, y)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Stroke:
     """One stroke of the brush: a path of (x, y) and a radius, in pixels of the photo; ``erase`` takes paint away."""
 
-    path: tuple[tuple[Real, Real], ...]
+    path: Path
     radius: Real = 10
     erase: bool = False
+
+    def __repr__(self) -> str:
+        return f"Stroke({[tuple(point) for point in self.path]!r}, radius={self.radius!r}{', erase=True' * self.erase})"
 
 
 def paint(strokes: Sequence[Stroke], height: int, width: int) -> Bool[np.ndarray, "{height} {width}"]:
@@ -65,7 +71,7 @@ class Prompt:
         arguments = [f"{name}={value!r}" for name, value in self._plain_arguments().items()]
         if self.strokes:
             lines += ["from samlite.notebook.prompts import Stroke, paint", "painted = paint(["]
-            lines += [f"    Stroke({_path(s.path)}, radius={s.radius!r}, erase={s.erase})," for s in self.strokes]
+            lines += [f"    {stroke!r}," for stroke in self.strokes]
             lines += [f"], height={height}, width={width})"]
             arguments.append("mask_input=predictor.mask_to_logits(painted)")
         lines += ["masks, iou_predictions, low_res_logits = predictor.predict("]
@@ -83,10 +89,6 @@ class Prompt:
         return arguments
 
 
-def _path(path: Sequence[tuple[Real, Real]]) -> str:
-    return "(" + " ".join(f"({x!r}, {y!r})," for x, y in path) + ")"
-
-
 def as_number(value: object, name: str) -> Real:
     """A finite coordinate as int or float, so that its repr is short; TypeError or ValueError that name it."""
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -96,7 +98,7 @@ def as_number(value: object, name: str) -> Real:
     return int(value) if float(value).is_integer() else float(value)
 
 
-def as_point(point: Sequence[Real]) -> tuple[Real, Real, Real]:
+def as_point(point: Numbers) -> tuple[Real, Real, Real]:
     """(x, y) or (x, y, label) → (x, y, label); without a label a point is foreground, 1."""
     if not 2 <= len(point) <= 3:
         raise ValueError(f"a click is (x, y) or (x, y, label), {tuple(point)!r} has {len(point)} numbers")
@@ -104,7 +106,7 @@ def as_point(point: Sequence[Real]) -> tuple[Real, Real, Real]:
     return as_number(x, "x"), as_number(y, "y"), as_number(label, "label")
 
 
-def as_box(box: Sequence[Real]) -> tuple[Real, Real, Real, Real]:
+def as_box(box: Numbers) -> tuple[Real, Real, Real, Real]:
     """(x0, y0, x1, y1) as plain numbers."""
     if len(box) != 4:
         raise ValueError(f"box is one (x0, y0, x1, y1), {tuple(box)!r} has {len(box)} entries")
@@ -112,7 +114,7 @@ def as_box(box: Sequence[Real]) -> tuple[Real, Real, Real, Real]:
     return x0, y0, x1, y1
 
 
-def as_stroke(path: Sequence[Sequence[Real]], radius: Real, erase: bool = False) -> Stroke:
+def as_stroke(path: Path, radius: Real, erase: bool = False) -> Stroke:
     """A path of (x, y), at least one, and a radius above 0, checked."""
     if len(path) == 0:
         raise ValueError("path has no (x, y): a brush stroke needs at least one")

@@ -1,0 +1,243 @@
+"""The prompt canvas in JupyterLab: real mouse and keyboard events, and pixels that must change."""
+
+import pytest
+
+CELL = """
+import numpy as np
+from disc_predictor import DiscPredictor
+from samlite.notebook.canvas import PromptCanvas
+photo = np.full((300, 400, 3), 128, dtype=np.uint8)
+canvas = PromptCanvas(photo, predictor=DiscPredictor(broken_at=399))
+canvas
+"""
+GREY = [128, 128, 128]
+TINTED = [107, 154, 181]  # half grey, half the colour of masks (86, 180, 233)
+
+
+class Canvas:
+    """What a hand and an eye do with the canvas on a page; places are pixels of the photo, 400 × 300."""
+
+    def __init__(self, page):
+        self.page = page
+        self.root = page.locator(".samlite-canvas").first
+        self.photo = self.root.locator(".samlite-photo canvas")
+
+    def on_page(self, x, y):
+        area = self.photo.bounding_box()
+        return area["x"] + (x + 0.5) * area["width"] / 400, area["y"] + (y + 0.5) * area["height"] / 300
+
+    def replies(self):
+        return int(self.root.get_attribute("data-replies"))
+
+    def wait_for(self, action):
+        """Do something and wait until the kernel has replied to it."""
+        before = self.replies()
+        action()
+        self.page.wait_for_function(
+            "([node, before]) => Number(node.dataset.replies) > before", arg=[self.root.element_handle(), before]
+        )
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def click(self, x, y, **how):
+        self.wait_for(lambda: self.page.mouse.click(*self.on_page(x, y), **how))
+
+    def drag(self, start, end, button="left"):
+        self.page.mouse.move(*self.on_page(*start))
+        self.page.mouse.down(button=button)
+        for step in range(1, 9):
+            share = step / 8
+            self.page.mouse.move(*self.on_page(*(a + share * (b - a) for a, b in zip(start, end, strict=True))))
+        self.page.mouse.up(button=button)
+
+    def press(self, *keys):
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def colour(self, x, y):
+        """What the eye sees at a pixel of the photo: [red, green, blue]."""
+        return self.photo.evaluate(
+            """(canvas, [x, y]) => [...canvas.getContext("2d").getImageData(
+                 Math.floor((x + 0.5) * canvas.width / 400), Math.floor((y + 0.5) * canvas.height / 300), 1, 1).data
+               ].slice(0, 3)""",
+            [x, y],
+        )
+
+    def text(self, part):
+        return self.root.locator(f".samlite-{part}").inner_text()
+
+
+@pytest.fixture(scope="module")
+def page(open_notebook):
+    page = open_notebook("canvas.ipynb", CELL, permissions=["clipboard-read", "clipboard-write"])
+    page.wait_for_selector(".samlite-canvas[data-replies]", timeout=60_000)
+    return page
+
+
+@pytest.fixture
+def canvas(page):
+    """The canvas without a prompt, its keyboard focus on the photo, the mouse elsewhere."""
+    canvas = Canvas(page)
+    page.mouse.move(2, 2)
+    canvas.photo.scroll_into_view_if_needed()
+    canvas.photo.focus()
+    canvas.press("Escape")
+    if ".predict(" in canvas.text("code"):
+        canvas.wait_for(lambda: canvas.press("x"))
+    assert ".predict(" not in canvas.text("code")
+    return canvas
+
+
+def test_a_click_lays_the_mask_over_the_photo(canvas, page, python, screenshots):
+    assert canvas.colour(230, 150) == GREY
+    canvas.click(200, 150)
+    page.screenshot(path=screenshots / "click.png")
+    assert "point_coords=[[200, 150]]" in canvas.text("code") and "point_labels=[1]" in canvas.text("code")
+    assert canvas.colour(230, 150) == TINTED  # radius 40: masks[1] has the highest predicted IoU
+    assert canvas.colour(250, 150) == GREY
+    assert python(page, "canvas.mask.sum(), canvas.chosen") == python(page, "canvas.masks[1].sum(), 1")
+    assert "decode" in canvas.text("times") and "encode" in canvas.text("times")
+
+
+@pytest.mark.parametrize("how", [{"button": "right"}, {"modifiers": ["Shift"]}, {"tool": "− background"}])
+def test_a_background_click_takes_away(canvas, page, how):
+    canvas.click(200, 150)
+    assert canvas.colour(215, 170) == TINTED
+    if "tool" in how:
+        canvas.root.get_by_role("button", name=how["tool"]).click()
+        canvas.click(220, 170)
+        canvas.root.get_by_role("button", name="+ foreground").click()
+    else:
+        for key in how.get("modifiers", []):
+            page.keyboard.down(key)
+        canvas.click(220, 170, button=how.get("button", "left"))
+        for key in how.get("modifiers", []):
+            page.keyboard.up(key)
+    assert "point_labels=[1, 0]" in canvas.text("code")
+    assert canvas.colour(205, 170) == GREY and canvas.colour(185, 150) == TINTED
+    assert page.locator(".lm-Menu").count() == 0  # the right click opened no menu of JupyterLab
+
+
+def test_a_drag_is_a_box_whatever_its_direction(canvas, page, screenshots):
+    canvas.wait_for(lambda: canvas.drag((300, 250), (100, 50)))
+    page.screenshot(path=screenshots / "box.png")
+    assert "box=[100, 50, 300, 250]" in canvas.text("code")
+    assert canvas.colour(250, 200) == TINTED and canvas.colour(320, 200) == GREY
+
+
+def test_the_brush_paints_and_erases_a_mask_prompt(canvas, page, python, screenshots):
+    canvas.root.get_by_role("button", name="brush", exact=True).click()
+    canvas.wait_for(lambda: canvas.drag((100, 100), (300, 100)))
+    page.screenshot(path=screenshots / "brush.png")
+    assert "mask_input=predictor.mask_to_logits(painted)" in canvas.text("code")
+    assert canvas.colour(200, 100) not in (GREY, TINTED) and canvas.colour(200, 140) == GREY
+    canvas.wait_for(lambda: canvas.drag((200, 60), (200, 140), button="right"))
+    assert "erase=True" in canvas.text("code")
+    assert canvas.colour(200, 100) == GREY and canvas.colour(150, 100) != GREY
+    assert python(page, "len(canvas.prompt.strokes)") == "2"
+
+
+def test_undo_redo_and_clear(canvas):
+    canvas.click(200, 150)
+    canvas.click(100, 250)
+    assert canvas.colour(120, 250) == TINTED
+    canvas.wait_for(lambda: canvas.root.get_by_role("button", name="undo").click())
+    assert canvas.colour(120, 250) == GREY and canvas.colour(220, 150) == TINTED
+    canvas.wait_for(lambda: canvas.root.get_by_role("button", name="redo").click())
+    assert canvas.colour(120, 250) == TINTED
+    canvas.wait_for(lambda: canvas.root.get_by_role("button", name="clear").click())
+    assert canvas.colour(220, 150) == GREY
+    canvas.photo.focus()
+    canvas.wait_for(lambda: canvas.press("Control+z"))
+    assert canvas.colour(220, 150) == TINTED and canvas.colour(120, 250) == TINTED
+
+
+def test_the_keyboard_can_do_everything(canvas, page, python, screenshots):
+    crosshair = (200, 150)  # the middle of the photo; an arrow key moves it by 8 pixels, with shift by 1
+    canvas.press("ArrowRight", "Shift+ArrowRight", "ArrowDown", "Shift+ArrowUp")
+    canvas.wait_for(lambda: canvas.press("+"))
+    assert f"point_coords=[[{crosshair[0] + 9}, {crosshair[1] + 7}]]" in canvas.text("code")
+    canvas.press(*["ArrowLeft"] * 3)
+    canvas.wait_for(lambda: canvas.press("-"))
+    assert "point_labels=[1, 0]" in canvas.text("code") and "[185, 157]" in canvas.text("code")
+    canvas.press("b", *["ArrowLeft"] * 2, *["ArrowUp"] * 2)
+    canvas.wait_for(lambda: canvas.press("b"))
+    assert "box=[169, 141, 185, 157]" in canvas.text("code")
+    canvas.press("m", *["ArrowDown"] * 3)
+    canvas.wait_for(lambda: canvas.press("m"))
+    assert "Stroke([(169, 141), (169, 149), (169, 157), (169, 165)], radius=10)" in canvas.text("code")
+    page.screenshot(path=screenshots / "keyboard.png")
+    canvas.wait_for(lambda: canvas.press("3"))
+    assert python(page, "canvas.chosen") == "2" and "mask = masks[2]" in canvas.text("code")
+    canvas.wait_for(lambda: canvas.press("u"))
+    assert "Stroke" not in canvas.text("code")
+    canvas.wait_for(lambda: canvas.press("r"))
+    assert "Stroke" in canvas.text("code")
+    canvas.wait_for(lambda: canvas.press("x"))
+    assert ".predict(" not in canvas.text("code")
+    assert page.locator(".jp-Notebook .jp-Cell").count() == 1  # b, m, x and 3 are keys of JupyterLab, too
+
+
+def test_the_candidates_stand_side_by_side_and_can_be_chosen(canvas, page, python):
+    canvas.click(200, 150)
+    candidates = canvas.root.locator(".samlite-candidates button")
+    assert [text.split("IoU ")[1] for text in candidates.all_inner_texts()] == ["0.50", "0.75", "0.25"]
+    assert [node.get_attribute("aria-pressed") for node in candidates.all()] == ["false", "true", "false"]
+    canvas.wait_for(lambda: candidates.nth(2).click())
+    assert canvas.colour(250, 150) == TINTED  # radius 80
+    assert python(page, "canvas.chosen") == "2"
+    assert "mask = masks[2]" in canvas.text("code")
+
+
+def test_a_failure_is_shown_in_the_canvas_and_the_prompt_stays(canvas, page, python, screenshots):
+    canvas.click(200, 150)
+    canvas.click(399, 20)
+    page.screenshot(path=screenshots / "error.png")
+    assert "out of memory" in canvas.text("error")
+    assert "point_coords=[[200, 150]]" in canvas.text("code") and canvas.colour(220, 150) == TINTED
+    assert "out of memory" in python(page, "canvas.error")
+    canvas.click(100, 250)
+    assert canvas.text("error") == ""
+
+
+def test_the_preview_follows_the_mouse_and_asks_one_question_at_a_time(canvas, page, python):
+    canvas.root.get_by_role("checkbox").check()
+    page.mouse.move(*canvas.on_page(100, 100))
+    page.wait_for_timeout(300)
+    assert canvas.colour(120, 100) not in (GREY, TINTED)  # in the colour of previews
+    assert python(page, "canvas.masks is None") == "True"
+    page.mouse.move(2, 2)
+    page.wait_for_timeout(100)
+    assert canvas.colour(120, 100) == GREY
+    before = int(python(page, "(setattr(canvas.predictor, 'pause', 0.1), canvas.predictor.decoded)[1]"))
+    for step in range(100):
+        page.mouse.move(*canvas.on_page(100 + step, 100))
+    asked = int(python(page, "canvas.predictor.decoded")) - before
+    page.mouse.move(2, 2)
+    page.wait_for_timeout(500)
+    later = int(python(page, "(setattr(canvas.predictor, 'pause', 0), canvas.predictor.decoded)[1]")) - before
+    assert 1 <= asked <= 20 and later <= asked + 1  # a hundred movements, few questions, and none left in a queue
+
+
+def test_the_code_can_be_copied(canvas, page):
+    canvas.click(200, 150)
+    canvas.root.get_by_role("button", name="copy").click()
+    page.wait_for_function("() => document.querySelector('.samlite-said').textContent === 'Copied.'")
+    assert page.evaluate("navigator.clipboard.readText()") == canvas.root.locator("code").last.inner_text()
+
+
+def test_places_are_pixels_of_the_photo_on_a_scaled_page_and_the_page_stays_at_home(open_notebook, lab, screenshots):
+    cell = CELL.replace("(300, 400, 3)", "(1500, 2000, 3)")  # five times the other photo, shown with 1024 pixels
+    page = open_notebook("large.ipynb", cell, device_scale_factor=2, viewport={"width": 700, "height": 1000})
+    page.wait_for_selector(".samlite-canvas[data-replies]", timeout=60_000)
+    page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    canvas = Canvas(page)
+    canvas.root.evaluate("(node) => { node.style.transform = 'scale(0.8)'; node.style.transformOrigin = '0 0'; }")
+    canvas.photo.scroll_into_view_if_needed()
+    pixel = 2000 / canvas.photo.bounding_box()["width"]  # pixels of the photo in one of the page
+    canvas.click(200, 150)
+    page.screenshot(path=screenshots / "dark_narrow_scaled.png")
+    x, y = map(int, canvas.text("code").split("point_coords=[[")[1].split("]]")[0].split(", "))
+    assert abs(x - 1002) <= pixel and abs(y - 752) <= pixel
+    address, _ = lab
+    assert not [url for url in page.requests if not url.startswith((address, "data:", "blob:"))]
+    assert page.problems == []

@@ -1,0 +1,88 @@
+"""From a click to the mask on the screen, with the model that ships: how long, and how much memory the kernel holds.
+
+The bound of the test is loose, for machines differ; the figure itself goes to the file SAMLITE_LATENCY_JSON, if named.
+"""
+
+import json
+import os
+import platform
+import statistics
+from pathlib import Path
+
+import pytest
+
+from samlite.registry import TINY_WEIGHTS
+
+CLICKS = 16
+CELL = """
+from skimage import data
+from samlite.notebook.canvas import PromptCanvas
+canvas = PromptCanvas(data.astronaut())
+canvas
+"""
+# Milliseconds from the press of the button until what is on the screen has changed away from the marker of the click.
+WATCH = """(canvas) => {
+  const small = Object.assign(document.createElement("canvas"), {width: 64, height: 64});
+  const context = small.getContext("2d", {willReadFrequently: true});
+  const look = () => {
+    context.drawImage(canvas, 0, 0, 64, 64);
+    return context.getImageData(0, 0, 64, 64).data;
+  };
+  window.untilMask = new Promise((done) => {
+    const before = look();
+    canvas.addEventListener("pointerdown", (event) => {
+      const area = canvas.getBoundingClientRect();
+      const x = ((event.clientX - area.left) / area.width) * 64, y = ((event.clientY - area.top) / area.height) * 64;
+      const poll = () => {
+        const now = look();
+        let changed = 0;
+        for (let i = 0; i < 64 * 64; i++) {
+          if (Math.hypot((i % 64) + 0.5 - x, Math.floor(i / 64) + 0.5 - y) < 3) continue;
+          const apart = Math.abs(now[4 * i] - before[4 * i]) + Math.abs(now[4 * i + 2] - before[4 * i + 2]);
+          if (apart > 15) changed += 1;
+        }
+        if (changed >= 4) done(performance.now() - event.timeStamp);
+        else if (performance.now() - event.timeStamp > 10000) done(null);
+        else requestAnimationFrame(poll);
+      };
+      requestAnimationFrame(poll);
+    }, {once: true});
+  });
+}"""
+
+
+@pytest.mark.skipif(not TINY_WEIGHTS.exists(), reason="the small model has not been trained yet")
+def test_a_click_shows_its_mask_soon(open_notebook, python):
+    page = open_notebook("latency.ipynb", CELL)
+    root = page.locator(".samlite-canvas")
+    root.locator(".samlite-candidates").wait_for(state="attached", timeout=60_000)
+    photo = root.locator(".samlite-photo canvas")
+    root.get_by_role("checkbox").uncheck()  # a preview would show a mask before the click
+    page.wait_for_timeout(1000)
+    times = []
+    for number in range(CLICKS):
+        area = photo.bounding_box()
+        place = area["x"] + area["width"] * (0.2 + 0.04 * number), area["y"] + area["height"] * (0.3 + 0.03 * number)
+        page.mouse.move(*place)
+        photo.evaluate(WATCH)
+        page.mouse.click(*place)
+        times.append(page.evaluate("() => window.untilMask"))
+        photo.focus()
+        page.keyboard.press("x")
+        page.wait_for_function("() => !document.querySelector('.samlite-code').textContent.includes('.predict(')")
+        page.wait_for_timeout(50)
+    assert None not in times, "a click whose mask never came"
+    result = {
+        "what": "click to visible mask in JupyterLab, headless Chromium, 512×512 photo, the model that ships",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "milliseconds": [round(each, 1) for each in times],
+        "median_milliseconds": round(statistics.median(times), 1),
+        "encode_milliseconds": round(float(python(page, "canvas.encode_milliseconds")), 1),
+        "decode_milliseconds": round(float(python(page, "(canvas.undo(), canvas.decode_milliseconds)[1]")), 1),
+        "kernel_peak_megabytes": round(
+            float(python(page, "__import__('resource').getrusage(__import__('resource').RUSAGE_SELF).ru_maxrss / 1024"))
+        ),
+    }
+    if os.environ.get("SAMLITE_LATENCY_JSON"):
+        Path(os.environ["SAMLITE_LATENCY_JSON"]).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    assert result["median_milliseconds"] < 1000
