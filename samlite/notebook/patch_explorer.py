@@ -73,7 +73,6 @@ class PatchExplorer(anywidget.AnyWidget):
             "blocks": views.blocks,
             "heads": views.heads,
             "steps": list(STEPS_TO_COMPARE),
-            "photo": list(views.photo_size),
         }
         self.look(row, column, block=block, head=head, step=step)
         self.observe(self._chosen_by_hand, names=self._CHOICES)
@@ -109,6 +108,9 @@ class PatchExplorer(anywidget.AnyWidget):
         with self.hold_sync():  # one message to the browser
             for name, value in (chosen | {"reply": reply}).items():
                 setattr(self, name, value)
+
+    def __repr__(self) -> str:  # ipywidgets would write out every byte of the photo
+        return f"PatchExplorer(row={self.row}, column={self.column}, block={self.block}, head={self.chosen_head})"
 
     @property
     def chosen_head(self) -> int | None:
@@ -164,8 +166,8 @@ class PatchExplorer(anywidget.AnyWidget):
         vector = views.vector(row, column)
         peak = [int(place) for place in divmod(int(attention.argmax()), views.grid_size)]
         here = float(attention[row, column])
-        height, width = views.photo_size
-        padding = row * views.patch_size >= height or column * views.patch_size >= width
+        rows, columns = views.photo_grid
+        padding = row >= rows or column >= columns
         of_head = "all heads" if chosen_head is None else f"head {head}"
         return {
             "attention": _coloured(attention / attention.max(), style.SEQUENTIAL),
@@ -177,8 +179,8 @@ class PatchExplorer(anywidget.AnyWidget):
                 f"Patch in row {row}, column {column}{' (padding, no part of the photo)' if padding else ''}. In block "
                 f"{block}, {of_head}, it attends most to row {peak[0]}, column {peak[1]}, with "
                 f"{float(attention.max()):.1%} of its attention; to itself with {here:.1%}. By "
-                f"{step.replace('_', ' ')}, {float((similarity > 0.5).float().mean()):.0%} of all patches are like "
-                "it (cosine above 0.5)."
+                f"{step.replace('_', ' ')}, {float((similarity[:rows, :columns] > 0.5).float().mean()):.0%} of the "
+                "photo's patches are like it (cosine above 0.5)."
             ),
             "code": (
                 f"views.vector({row}, {column})\n"

@@ -54,6 +54,12 @@ class PatchViews:
         """Height and width of the part of the input frame that the photo fills; the rest is padding."""
         return self.predictor.frames.input_size
 
+    @property
+    def photo_grid(self) -> tuple[int, int]:
+        """Rows and columns of patches that hold at least a part of the photo; the rest is padding."""
+        height, width = self.photo_size
+        return -(-height // self.patch_size), -(-width // self.patch_size)
+
     def patch_at(self, x: float | int, y: float | int) -> tuple[int, int]:
         """(row, column) of the patch that holds the pixel (x, y) of the original photo.
 
@@ -108,17 +114,27 @@ class PatchViews:
             weights = layer.attention.weights(normed[:, place : place + 1], normed)  # (1, heads, 1, L)
         return weights[0, :, 0].reshape(-1, self.grid_size, self.grid_size).cpu()
 
-    def similarity(
-        self, row: int, column: int, step: str = "image_embedding", block: int = -1
-    ) -> Float[Tensor, "g g"]:
-        """Cosine similarity of a patch with every patch, −1…1, at one of ``STEPS_TO_COMPARE``.
+    def tokens(self, step: str = "image_embedding", block: int = -1) -> Float[Tensor, "g g d"]:
+        """All patches at one of ``STEPS_TO_COMPARE``, laid out on the grid.
 
         ``block`` chooses among the blocks where ``step`` is "encoder_block". Raises ValueError for another step.
         """
         if step not in STEPS_TO_COMPARE:
             raise ValueError(f"step is {step!r}: choose one of {', '.join(STEPS_TO_COMPARE)}")
-        place = self.index(row, column)
-        tokens = self.ledger.all(step)[block].tensor[0]
-        tokens = tokens.flatten(1).T if step == "image_embedding" else tokens  # (C, G, G) → (L, C)
-        similarity = F.cosine_similarity(tokens, tokens[place : place + 1], dim=-1)
-        return similarity.reshape(self.grid_size, self.grid_size).cpu()
+        tensor = self.ledger.all(step)[block].tensor[0].cpu()
+        if step == "image_embedding":
+            return tensor.permute(1, 2, 0)  # it has its channels in front
+        return tensor.reshape(self.grid_size, self.grid_size, -1)
+
+    def similarity(
+        self, row: int, column: int, step: str = "image_embedding", block: int = -1
+    ) -> Float[Tensor, "g g"]:
+        """How alike a patch and every patch are at a step: cosine similarity, −1…1, 1 with itself.
+
+        What all patches of the photo have in common, their mean, is taken away first; otherwise all are alike.
+        ``step`` and ``block`` as for ``tokens``.
+        """
+        place, tokens = self.index(row, column), self.tokens(step, block)
+        rows, columns = self.photo_grid
+        centred = (tokens - tokens[:rows, :columns].mean((0, 1))).flatten(0, 1)
+        return F.cosine_similarity(centred, centred[place : place + 1], dim=-1).reshape(tokens.shape[:2])

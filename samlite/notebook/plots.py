@@ -132,9 +132,12 @@ def maps_over_photo(
 
 
 def position_similarity(table: Float[Tensor, "l d"], shown: int = 4, panel: float = 1.7) -> Figure:
-    """For shown×shown places of the grid: the cosine similarity of its position vector with all others (§1.5.3)."""
+    """For shown×shown places of the grid: how alike its position vector and all others are (§1.5.3).
+
+    Cosine similarity, after the mean of the table, which all places share, is taken away.
+    """
     grid = round(len(table) ** 0.5)
-    unit = F.normalize(table.detach().cpu(), dim=-1)
+    unit = F.normalize(table.detach().cpu() - table.detach().cpu().mean(0), dim=-1)
     figure = Figure(figsize=(panel * shown + 1.2, panel * shown), layout="constrained")
     panels = figure.subplots(shown, shown)
     places = [int((i + 0.5) * grid / shown) for i in range(shown)]
@@ -158,14 +161,14 @@ def filters(weight: Float[Tensor, "d values"], shown: int = 32, columns: int = 1
     return figure
 
 
-def components_as_colours(tokens: Float[Tensor, "l d"]) -> UInt8[np.ndarray, "g g 3"]:
+def components_as_colours(tokens: Float[Tensor, "rows columns d"]) -> UInt8[np.ndarray, "rows columns 3"]:
     """The three directions in which the tokens differ most, as red, green and blue: like tokens get like colours."""
-    centred = (tokens - tokens.mean(0)).detach().cpu().double()
+    flat = tokens.detach().cpu().double().flatten(0, 1)
+    centred = flat - flat.mean(0)
     _, _, directions = torch.linalg.svd(centred, full_matrices=False)
     scores = centred @ directions[:3].T
     low, high = torch.quantile(scores, torch.tensor([0.02, 0.98], dtype=scores.dtype), dim=0)
-    grid = round(len(tokens) ** 0.5)
-    colours = ((scores - low) / (high - low + 1e-12)).clamp(0, 1).reshape(grid, grid, 3)
+    colours = ((scores - low) / (high - low + 1e-12)).clamp(0, 1).reshape(*tokens.shape[:2], 3)
     return (255 * colours).round().byte().numpy()
 
 
