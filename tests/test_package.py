@@ -9,10 +9,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import skimage
 from packaging.requirements import Requirement
+from PIL import Image
 
 import samlite
 from samlite import environment
+from samlite.command_line import COMMANDS, build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "samlite"
@@ -150,6 +153,38 @@ def test_requirements_agree() -> None:
             assert for_readers[requirement.name].specifier == requirement.specifier
     (pin,) = for_readers["torch"].specifier
     assert pin.operator == "==" and pin.version in Requirement("torch>=2.6").specifier
+
+
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_commands_that_exist() -> None:
+    shown = re.findall(r"^python3 -m samlite ([^#\n]+)", README, flags=re.MULTILINE)
+    assert [line.strip() for line in shown[:2]] == ["lab", "test"], "the two commands come first"
+    for line in shown:
+        words = line.split()
+        assert build_parser(words[0]).parse_args(words).command == words[0]
+    assert {line.split()[0] for line in shown} == set(COMMANDS)
+
+
+def test_the_readme_shows_python_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("builtins.print", lambda *_: None)
+    names: dict[str, object] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["masks"].shape == (3, 512, 512) and names["iou_predictions"].shape == (3,)
+
+
+def test_the_readme_gives_a_reason_for_every_dependency() -> None:
+    named = {Requirement(name).name for name in re.findall(r"^    \"([a-z-]+)", PYPROJECT, flags=re.MULTILINE)}
+    extras = re.findall(r"^(?:notebook|book|test) = \[(.*)\]", PYPROJECT, flags=re.MULTILINE)
+    named |= set(re.findall(r"\"([a-z-]+)", " ".join(extras)))
+    table = README.split("## What it stands on")[1].split("\n## ")[0]
+    for name in named:
+        assert re.search(rf"^\|[^|]*\b{name}\b[^|]*\| \S", table, flags=re.MULTILINE), f"no reason for {name}"
 
 
 def test_a_wheel_holds_the_weights_and_the_canvas(tmp_path: Path) -> None:
