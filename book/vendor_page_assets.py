@@ -15,7 +15,10 @@ VENDOR = Path(__file__).parent / "_static" / "vendor"
 # npm package → {file in the package: (place under VENDOR, SHA-256)}
 ASSETS = {
     "mathjax@3.2.2": {
-        "es5/tex-svg-full.js": ("mathjax/tex-svg-full.js", "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"),
+        "es5/tex-svg-full.js": (
+            "mathjax/tex-svg-full.js",
+            "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6",
+        ),
         "LICENSE": ("mathjax/LICENSE", "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"),
     },
 }
