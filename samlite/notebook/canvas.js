@@ -49,7 +49,7 @@ const STYLE = `
 .samlite-error:empty { display: none; }
 .samlite-said { min-height: 1.4em; margin-top: 4px; }
 .samlite-code { display: flex; gap: 6px; align-items: flex-start; margin: 4px 0; }
-.samlite-code pre { flex: 1; margin: 0; padding: 6px 8px; overflow: auto; max-height: 14em; color: inherit; background: none;
+.samlite-code pre { flex: 1; margin: 0; padding: 6px 8px; overflow: auto; max-height: 14em; white-space: pre; color: inherit; background: none;
   border: 1px solid var(--line); border-radius: 4px; }
 .samlite-canvas code, .samlite-keys dt { font: 13px/1.45 var(--jp-code-font-family, ui-monospace, monospace); color: inherit; background: none; }
 .samlite-times { font-variant-numeric: tabular-nums; }

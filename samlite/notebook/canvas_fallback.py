@@ -9,11 +9,10 @@ from __future__ import annotations
 import html
 
 import ipywidgets as widgets
-from matplotlib.figure import Figure
+import numpy as np
 
-from samlite.masks import overlay_masks
 from samlite.notebook import style
-from samlite.notebook.canvas_picture import ROLES, draw_prompt
+from samlite.notebook.canvas_picture import session_figure
 from samlite.notebook.prompt_session import PromptSession
 
 
@@ -111,14 +110,9 @@ class PlainPromptCanvas(PromptSession, widgets.VBox):
         self._draw()
 
     def _draw(self) -> None:
-        height, width = self.photo.shape[:2]
-        figure = Figure(figsize=(7, 7 * height / width))
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.imshow(self.photo if self.mask is None else overlay_masks(self.photo, self.mask, (ROLES["mask"],)))
-        draw_prompt(axes, self.prompt, height, width)
-        for place in filter(None, [(self._x.value, self._y.value), self._corner]):
-            axes.plot(*place, "+", color="black", markersize=22, markeredgewidth=4)
-            axes.plot(*place, "+", color="white", markersize=20, markeredgewidth=1.5)
-        axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-        axes.set_axis_off()
+        mask = np.zeros(self.photo.shape[:2], dtype=bool) if self.mask is None else self.mask
+        figure = session_figure(self, mask[None], [""], panel=7)
+        for x, y in filter(None, [(self._x.value, self._y.value), self._corner]):
+            for colour, size in (("black", 4), ("white", 1.5)):
+                figure.axes[0].plot(x, y, "+", color=colour, markersize=20, markeredgewidth=size)
         self._picture.value = style.png(figure)

@@ -1,8 +1,4 @@
-"""A prompt and its candidate masks as a picture: for the static page, for print, and for front ends without the canvas.
-
-Form says once more what colour says: a foreground point is a disc with a plus, a background point a square with a
-minus, and a mask has a white and black rim.
-"""
+"""A prompt and its candidate masks as a picture: for static pages, for print, for front ends without the canvas."""
 
 from __future__ import annotations
 
@@ -10,77 +6,58 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
+from matplotlib.figure import Figure
 from PIL import Image
 
-from samlite.masks import COLOURS, overlay_masks
+from samlite.masks import COLOURS
 from samlite.notebook import style
-from samlite.notebook.prompts import Prompt, paint
+from samlite.notebook.plots import masks_over_photo
+from samlite.notebook.prompts import paint
+from samlite.notebook.style import INK, ORANGE
 
 if TYPE_CHECKING:
     from IPython.display import Image as ShownImage
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from samlite.notebook.prompt_session import PromptSession
 
-BLUE, ORANGE, _, PURPLE, SKY_BLUE, VERMILION = COLOURS
+_blue, _orange, _green, _pink, _sky, _vermilion = COLOURS
+# What has which colour in the browser, (red, green, blue).
 ROLES = {
-    "foreground": BLUE,
-    "background": VERMILION,
-    "mask": SKY_BLUE,
-    "preview": ORANGE,
-    "box": ORANGE,
-    "painted": PURPLE,
-}
+    "mask": _blue, "foreground": _blue, "background": _vermilion,
+    "box": _orange, "preview": _orange, "painted": _pink,
+}  # fmt: skip
 
 
-def colour(role: str) -> tuple[float, float, float]:
-    """The colour of something on the canvas as matplotlib wants it, 0…1."""
-    red, green, blue = ROLES[role]
-    return red / 255, green / 255, blue / 255
-
-
-def draw_prompt(axes: Axes, prompt: Prompt, height: int, width: int) -> None:
-    """Points, box and painted pixels on axes that already show the photo."""
-    if prompt.strokes:
-        layer = np.zeros((height, width, 4))
-        layer[paint(prompt.strokes, height, width)] = (*colour("painted"), 0.6)
-        axes.imshow(layer)
-    if prompt.box:
-        x0, y0, x1, y1 = prompt.box
-        for line_colour, line_width in (("black", 4), (colour("box"), 2)):
-            axes.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color=line_colour, linewidth=line_width)
-    for x, y, label in prompt.points:
-        name, form, sign = ("foreground", "o", "+") if label else ("background", "s", "_")
-        axes.plot(x, y, form, markersize=11, color=colour(name), markeredgecolor="white", markeredgewidth=1.5)
-        axes.plot(x, y, sign, markersize=6, color="white", markeredgewidth=1.8)
+def session_figure(
+    session: PromptSession, masks: Bool[np.ndarray, "k height width"], titles: list[str], panel: float | int = 3.2
+) -> Figure:
+    """The photo once for each mask, ``panel`` inches wide, with the mask and the whole prompt on it."""
+    figure = masks_over_photo(session.photo, masks, titles, session.prompt.points, panel)
+    for axes in figure.axes:
+        if session.prompt.strokes:
+            layer = np.zeros((*session.photo.shape[:2], 4), dtype=np.uint8)
+            layer[paint(session.prompt.strokes, *session.photo.shape[:2])] = (*ROLES["painted"], 150)
+            axes.imshow(layer)
+        if session.prompt.box:
+            x0, y0, x1, y1 = session.prompt.box
+            for colour, line_width in ((INK, 4), (ORANGE, 2)):
+                axes.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color=colour, linewidth=line_width)
+    return figure
 
 
 def candidates_figure(session: PromptSession) -> Figure:
-    """Photo with the prompt, then one panel a candidate with its predicted IoU; the chosen one has a bold title."""
-    from matplotlib.figure import Figure
-
-    height, width = session.photo.shape[:2]
-    panels = 1 + (0 if session.masks is None else len(session.masks))
-    figure = Figure(figsize=(3.2 * panels, 3.2 * height / width + 0.8), layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    axes[0].imshow(session.photo)
-    axes[0].set_title("prompt")
-    for k, panel in enumerate(axes[1:]):
-        mask = session.masks[k]
-        panel.imshow(overlay_masks(session.photo, mask, (ROLES["mask"],)))
-        if mask.any() and not mask.all():
-            for rim, line_width in (("black", 2.4), ("white", 1.2)):
-                panel.contour(mask, levels=[0.5], colors=rim, linewidths=line_width)
-        chosen = k == session.chosen
-        title = f"masks[{k}]\npredicted IoU {session.iou_predictions[k]:.2f}"
-        panel.set_title(title, fontweight="bold" if chosen else "normal")
-        for spine in panel.spines.values():
-            spine.set(visible=True, linewidth=3 if chosen else 0.5)
-    for panel in axes:
-        draw_prompt(panel, session.prompt, height, width)
-        panel.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    """Photo with the prompt, then one panel a candidate with its predicted IoU; the chosen one is framed."""
+    nothing = np.zeros((1, *session.photo.shape[:2]), dtype=bool)
+    if session.masks is None:
+        return session_figure(session, nothing, ["prompt"])
+    titles = [f"masks[{k}]\npredicted IoU {iou:.2f}" for k, iou in enumerate(session.iou_predictions)]
+    figure = session_figure(session, np.concatenate([nothing, session.masks]), ["prompt", *titles])
+    figure.set_figheight(figure.get_figheight() + 0.4)  # the titles have two lines
+    chosen = figure.axes[1 + session.chosen]
+    chosen.title.set_fontweight("bold")
+    for spine in chosen.spines.values():
+        spine.set(visible=True, linewidth=4, color=INK)
     return figure
 
 

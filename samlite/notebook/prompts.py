@@ -38,7 +38,7 @@ def paint(strokes: Sequence[Stroke], height: int, width: int) -> Bool[np.ndarray
     for stroke in strokes:
         ink = 0 if stroke.erase else 1
         path = [(float(x), float(y)) for x, y in stroke.path]
-        draw.line(path, fill=ink, width=max(1, round(2 * stroke.radius)))
+        draw.line(path, fill=ink, width=round(2 * stroke.radius) + 1)
         for x, y in path:  # round ends and joints, which a line does not have
             draw.circle((x, y), stroke.radius, fill=ink)
     return np.array(canvas)

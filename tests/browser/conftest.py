@@ -131,6 +131,7 @@ def open_notebook(browser, lab):
         page.on("pageerror", lambda problem: page.problems.append(str(problem)))
         page.goto(f"{address}/doc/tree/{name}")
         page.evaluate(RUN_ALL)
+        page.wait_for_selector("#jupyterlab-splash", state="detached")  # it would catch the first clicks
         return page
 
     yield open_it

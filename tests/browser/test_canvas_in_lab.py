@@ -11,7 +11,7 @@ canvas = PromptCanvas(photo, predictor=DiscPredictor(broken_at=399))
 canvas
 """
 GREY = [128, 128, 128]
-TINTED = [107, 154, 181]  # half grey, half the colour of masks (86, 180, 233)
+TINTED = [64, 121, 153]  # half grey, half the colour of masks (0, 114, 178)
 
 
 class Canvas:
@@ -230,6 +230,7 @@ def test_places_are_pixels_of_the_photo_on_a_scaled_page_and_the_page_stays_at_h
     page = open_notebook("large.ipynb", cell, device_scale_factor=2, viewport={"width": 700, "height": 1000})
     page.wait_for_selector(".samlite-canvas[data-replies]", timeout=60_000)
     page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    page.wait_for_selector("#jupyterlab-splash", state="detached")  # it lies over the page while a theme loads
     canvas = Canvas(page)
     canvas.root.evaluate("(node) => { node.style.transform = 'scale(0.8)'; node.style.transformOrigin = '0 0'; }")
     canvas.photo.scroll_into_view_if_needed()
