@@ -180,6 +180,7 @@ def _install(purpose: str, cpu: bool) -> None:
     _pip("-r", "requirements.txt")
     if purpose == "test":
         _pip("-e", ".[test]")
+    _quiet_jupyterlab()
     _marker().write_text(json.dumps({"digest": _digest(), "test": purpose == "test"}), encoding="utf-8")
 
 
@@ -199,6 +200,14 @@ def _make_environment() -> None:
     made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if made.returncode != 0:
         raise SetupError(explain(made.stdout, f"could not make the virtual environment {folder}"))
+
+
+def _quiet_jupyterlab() -> None:
+    """In this environment JupyterLab neither asks about news before the first chapter nor looks for updates."""
+    settings = environment_folder() / "share" / "jupyter" / "lab" / "settings"
+    settings.mkdir(parents=True, exist_ok=True)
+    silence = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+    (settings / "overrides.json").write_text(json.dumps(silence), encoding="utf-8")
 
 
 def _runs(python: Path, code: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import NoReturn
 
 from samlite import environment
 
@@ -19,11 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def jupyter_arguments(browser: bool = True, port: int | None = None) -> list[str]:
     """What follows `python` to open JupyterLab on the first chapter, with the whole repository in its file browser."""
     arguments = [
-        "-m", "jupyterlab", str(environment.ROOT / FIRST_CHAPTER),
+        "-m", "jupyterlab",
         f"--ServerApp.root_dir={environment.ROOT}",
-        # No questions about news and updates before the first chapter, and no request to anybody.
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        f"--LabApp.default_url=/lab/tree/{FIRST_CHAPTER}",  # in the printed address too, unlike a file's name
     ]  # fmt: skip
     if not browser:
         arguments.append("--no-browser")
@@ -34,7 +33,8 @@ def jupyter_arguments(browser: bool = True, port: int | None = None) -> list[str
     return arguments
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> NoReturn:
+    """Makes sure that all is installed, then becomes JupyterLab. Raises `SetupError`."""
     python = environment.python_for("lab", cpu=arguments.cpu)
     print(f"Opening {FIRST_CHAPTER} in JupyterLab. Ctrl+C here stops it.", flush=True)
     environment.replace_process(python, jupyter_arguments(not arguments.no_browser, arguments.port))
