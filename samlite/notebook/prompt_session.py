@@ -167,6 +167,11 @@ class PromptSession:
         answer = self._predict(replace(self.prompt, points=(*self.prompt.points, as_point((x, y, label)))))
         return answer.masks[answer.chosen]
 
+    def __repr__(self) -> str:
+        from samlite.notebook.canvas_picture import describe
+
+        return f"{type(self).__name__}: {describe(self)}"
+
     def figure(self) -> Figure:
         """The prompt and its candidates side by side, as a matplotlib figure: for pages that have no kernel."""
         from samlite.notebook.canvas_picture import candidates_figure
