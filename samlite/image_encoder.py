@@ -31,9 +31,7 @@ def unpatchify(
     patches: Float[Tensor, "b l values"], patch_size: int, grid_width: int
 ) -> Float[Tensor, "b c height width"]:
     """The inverse of ``patchify``: (B, 4096, 768) → (B, 3, 1024, 1024)."""
-    return rearrange(
-        patches, "b (y x) (c p q) -> b c (y p) (x q)", p=patch_size, q=patch_size, x=grid_width
-    )
+    return rearrange(patches, "b (y x) (c p q) -> b c (y p) (x q)", p=patch_size, q=patch_size, x=grid_width)
 
 
 class TransformerBlock(nn.Module):

@@ -35,7 +35,7 @@ class CoordinateEncoding(nn.Module):
         frequencies = torch.randn(channels // 2, 2) * 2 * torch.pi
         cells = self.cell_centres(grid_size) @ frequencies.T  # (G, G, C/2)
         table = torch.cat([cells.sin(), cells.cos()], dim=-1)
-        self.position_table = nn.Parameter(rearrange(table, "y x c -> c y x"))
+        self.position_table = nn.Parameter(rearrange(table, "y x c -> c y x").contiguous())
 
     @staticmethod
     def cell_centres(grid_size: int, device: torch.device | str | None = None) -> Float[Tensor, "g g 2"]:

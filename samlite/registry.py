@@ -1,11 +1,12 @@
 """Names → models: ``sam_model_registry["tiny"]()`` builds one with its trained weights."""
 
+import difflib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from samlite.sam import Sam, document_sam
 
@@ -20,9 +21,14 @@ def load_document_sam(path: str | Path, device: torch.device | str | None = None
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}: train them with `python -m samlite train tiny`")
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        state = {name: file.get_tensor(name).float() for name in file.keys()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name).float() for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is no safetensors file ({error}): give a file that samlite's training wrote"
+        ) from error
     if "config" not in metadata:
         raise ValueError(f"{path} has no 'config' in its metadata: it was not written by samlite's training")
     sam = document_sam(**json.loads(metadata["config"]))
@@ -46,8 +52,6 @@ class Registry(dict[str, Callable[..., Sam]]):
     """A dict whose KeyError lists the names and the closest one."""
 
     def __missing__(self, name: str) -> Callable[..., Sam]:
-        import difflib
-
         close = difflib.get_close_matches(str(name), self, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise KeyError(f"no model is called {name!r}; there are {', '.join(map(repr, self))}{hint}")

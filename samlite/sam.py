@@ -48,7 +48,9 @@ class Sam(nn.Module):
         """
         height, width = pixels.shape[-2:]
         if max(height, width) > self.image_size:
-            raise ValueError(f"pixels are {height}×{width}, more than the input frame of {self.image_size}: resize first")
+            raise ValueError(
+                f"pixels are {height}×{width}, more than the input frame of {self.image_size}: resize first"
+            )
         normalised = (pixels - self.pixel_mean) / self.pixel_std
         return record("input", F.pad(normalised, (0, self.image_size - width, 0, self.image_size - height)))
 

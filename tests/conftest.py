@@ -1,7 +1,5 @@
 """What every test stands on: shapes that are checked at run time, and a fixed number of threads."""
 
-import os
-
 from jaxtyping import install_import_hook
 
 # Before anything imports samlite: from here on every jaxtyping annotation in it is checked on every call.
@@ -10,4 +8,4 @@ install_import_hook("samlite", "beartype.beartype(conf=beartype.BeartypeConf(is_
 
 import torch  # noqa: E402
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)  # the tests' tensors are small: threads would wait for each other longer than they work

@@ -31,6 +31,9 @@ def test_weights_survive_the_file(tmp_path):
 def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="python -m samlite train tiny"):
         load_document_sam(tmp_path / "none.safetensors")
+    (tmp_path / "page.safetensors").write_text("<html>not found</html>")
+    with pytest.raises(ValueError, match="page.safetensors is no safetensors file"):
+        load_document_sam(tmp_path / "page.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(ValueError, match="no 'config' in its metadata"):
         load_document_sam(tmp_path / "foreign.safetensors")

@@ -78,7 +78,11 @@ def test_gradients_reach_every_parameter(sam):
     sam.train()
     embedding = sam.encode_image(torch.randn(2, 3, 64, 64))
     logits, iou = sam.decode_masks(
-        embedding, torch.rand(2, 2, 2) * 64, torch.tensor([[1, 0], [1, 0]]), torch.rand(2, 1, 4) * 64, torch.randn(2, 1, 32, 32)
+        embedding,
+        torch.rand(2, 2, 2) * 64,
+        torch.tensor([[1, 0], [1, 0]]),
+        torch.rand(2, 1, 4) * 64,
+        torch.randn(2, 1, 32, 32),
     )
     (logits.square().mean() + iou.square().mean()).backward()
     without = [name for name, p in sam.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]

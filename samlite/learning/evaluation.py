@@ -104,7 +104,10 @@ def _levels(logits: Float[Tensor, "n k h w"], answers: Float[Tensor, "n 3 h w"])
     large = (answers > 0.5).float().mean((2, 3)).amin(1) >= simulate.SMALLEST_REGION
     told = (off_diagonal.amax(1) < TOLD_APART) & large
     overlap = pairwise_iou(logits, answers)
-    best = [overlap[:, list(way), [0, 1, 2]].amin(1) for way in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))]
+    best = [
+        overlap[:, list(way), [0, 1, 2]].amin(1)
+        for way in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+    ]
     found = told & (torch.stack(best).amax(0) > RECOGNISED)
     return int(told.sum()), int(found.sum())
 
@@ -220,7 +223,9 @@ def superpixel_segmenter() -> Segmenter:
     """The region under the click at three scales of a graph segmentation (Felzenszwalb & Huttenlocher, 2004)."""
     from skimage.segmentation import felzenszwalb
 
-    prepare = _OncePerPhoto(lambda photo: [felzenszwalb(photo, scale=s, sigma=0.8, min_size=150) for s in (100, 300, 1000)])
+    prepare = _OncePerPhoto(
+        lambda photo: [felzenszwalb(photo, scale=s, sigma=0.8, min_size=150) for s in (100, 300, 1000)]
+    )
 
     def segment(photo: np.ndarray, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x, y = point.astype(int)

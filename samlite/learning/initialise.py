@@ -62,7 +62,12 @@ def mimic(attention: nn.Module) -> None:
     value, output = _factor(VALUE_OUTPUT, width, width)
     attention.value_projection.weight.copy_(value)
     attention.output_projection.weight.copy_(output.T)
-    for layer in (attention.query_projection, attention.key_projection, attention.value_projection, attention.output_projection):
+    for layer in (
+        attention.query_projection,
+        attention.key_projection,
+        attention.value_projection,
+        attention.output_projection,
+    ):
         layer.bias.zero_()
 
 

@@ -3,9 +3,6 @@
 Letters: B prompts, K candidate masks (3), J right answers (targets), H W the low-res mask frame.
 """
 
-from itertools import permutations
-
-import torch
 from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
@@ -27,8 +24,9 @@ def pairwise_mask_loss(logits: Float[Tensor, "b k h w"], targets: Float[Tensor, 
     probability = logits.sigmoid()
     if_mask = FOCAL_ALPHA * (1 - probability) ** FOCAL_GAMMA * F.softplus(-logits)
     if_background = (1 - FOCAL_ALPHA) * probability**FOCAL_GAMMA * F.softplus(logits)
-    focal = if_background.mean(-1)[..., None] + einsum(if_mask - if_background, targets, "b k p, b j p -> b k j") / (
-        logits.shape[-1]
+    focal = (
+        if_background.mean(-1)[..., None]
+        + einsum(if_mask - if_background, targets, "b k p, b j p -> b k j") / (logits.shape[-1])
     )
     overlap = einsum(probability, targets, "b k p, b j p -> b k j")
     total = probability.sum(-1)[..., None] + targets.sum(-1)[:, None]
@@ -36,17 +34,21 @@ def pairwise_mask_loss(logits: Float[Tensor, "b k h w"], targets: Float[Tensor, 
     return FOCAL_WEIGHT * focal + dice
 
 
-def minimum_over_masks(pairwise: Float[Tensor, "b k j"]) -> Float[Tensor, "b"]:
-    """The loss of the best way to answer, plus a small share of the mean (paper §3: "minimum loss over masks").
+def minimum_over_masks(pairwise: Float[Tensor, "b k 1"]) -> Float[Tensor, " b"]:
+    """One right answer: the loss of the mask that comes nearest, plus a small share of the mean over masks.
 
-    With one right answer (J = 1) this is the minimum over the three masks. Where a scene tells all three right answers
-    to an ambiguous click (J = 3), it is the minimum over the six ways to hand three answers to three masks.
+    Paper §3: "backpropagate only the minimum loss over masks". The share of the mean keeps every mask alive.
     """
-    masks, answers = pairwise.shape[1:]
-    ways = list(permutations(range(masks), answers))
-    answer = torch.arange(answers, device=pairwise.device)
-    per_way = torch.stack([pairwise[:, list(way), answer].mean(-1) for way in ways], dim=1)
-    return (1 - MEAN_SHARE) * per_way.amin(1) + MEAN_SHARE * pairwise.mean((1, 2))
+    return (1 - MEAN_SHARE) * pairwise.amin((1, 2)) + MEAN_SHARE * pairwise.mean((1, 2))
+
+
+def level_by_level(pairwise: Float[Tensor, "b k k"]) -> Float[Tensor, " b"]:
+    """As many right answers as masks: the first mask answers for the first, the second for the second, and so on.
+
+    A generated scene knows the subpart, the part and the whole under a click. Giving each mask its level breaks the
+    symmetry between the masks at once; with a minimum over all assignments in its place the three stayed alike.
+    """
+    return pairwise.diagonal(dim1=1, dim2=2).mean(-1)
 
 
 def pairwise_iou(logits: Float[Tensor, "b k h w"], targets: Float[Tensor, "b j h w"]) -> Float[Tensor, "b k j"]:
@@ -58,6 +60,6 @@ def pairwise_iou(logits: Float[Tensor, "b k h w"], targets: Float[Tensor, "b j h
     return overlap / union.clamp(min=1)
 
 
-def iou_loss(predicted: Float[Tensor, "b k"], actual: Float[Tensor, "b k"]) -> Float[Tensor, "b"]:
+def iou_loss(predicted: Float[Tensor, "b k"], actual: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
     """Squared error of the predicted IoU, mean over masks (paper: "mean-square-error")."""
     return ((predicted - actual) ** 2).mean(-1)

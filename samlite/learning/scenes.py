@@ -47,14 +47,14 @@ class SceneGenerator:
         self.shapes = shapes
         self.device = torch.device(device)
 
-    def __call__(self, batch: int, generator: torch.Generator, detail: Float[Tensor, "b"] | float = FULL) -> Scenes:
+    def __call__(self, batch: int, generator: torch.Generator, detail: Float[Tensor, " b"] | float = FULL) -> Scenes:
         """``batch`` scenes; the same state of ``generator`` gives the same scenes on the same device."""
         at_once = max(1, CACHED_PIXELS // self.size**2) if self.device.type == "cpu" else batch
         detail = torch.as_tensor(detail, device=self.device, dtype=torch.float32).expand(batch)
         parts = [self._make(len(d), _Draw(generator, self.device), d) for d in detail.split(at_once)]
         return Scenes(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]))
 
-    def _make(self, batch: int, draw: "_Draw", detail: Float[Tensor, "b"]) -> Scenes:
+    def _make(self, batch: int, draw: "_Draw", detail: Float[Tensor, " b"]) -> Scenes:
         pile = self._pile(draw, batch)
         painted = self._paint(draw, pile)
         labels, tables = self._split(draw, pile, painted)
@@ -136,8 +136,16 @@ class SceneGenerator:
             top = torch.where(inside, k, top)
             top_u, top_v = torch.where(inside, u, top_u), torch.where(inside, v, top_v)
             top_radius = torch.where(inside, radius, top_radius)
-        return {"shape": top, "u": top_u, "v": top_v, "radius": top_radius, "shadow": shadow, "x": x, "y": y,
-                "bend": bend_x}
+        return {
+            "shape": top,
+            "u": top_u,
+            "v": top_v,
+            "radius": top_radius,
+            "shadow": shadow,
+            "x": x,
+            "y": y,
+            "bend": bend_x,
+        }
 
     def _split(
         self, draw: "_Draw", pile: dict[str, Tensor], painted: dict[str, Tensor]
@@ -149,9 +157,9 @@ class SceneGenerator:
         """
         batch, shapes = pile["size"].shape
         shape = painted["shape"]
-        first = self._pieces(draw, (batch, shapes), shape, painted, 0.75, 1.0)
+        first = self._pieces(draw, (batch, shapes), shape, painted, 0.85, 1.0)
         piece = shape * 3 + first
-        second = self._pieces(draw, (batch, shapes * 3), piece, painted, 0.55, 1.6)
+        second = self._pieces(draw, (batch, shapes * 3), piece, painted, 0.7, 1.6)
         alone = pile["alone"].gather(1, shape.flatten(1)).view_as(shape)
         subpart = torch.where(alone, piece * 3 + second, shape * 9 + first)
         part = torch.where(alone, piece, shape * 3)
@@ -173,7 +181,9 @@ class SceneGenerator:
         def look_up(values: Tensor) -> Tensor:
             return values.gather(1, of.flatten(1)).view_as(painted["u"])
 
-        local = look_up(torch.zeros(table, device=self.device))  # the covering first shape is huge: measure it in pictures
+        local = look_up(
+            torch.zeros(table, device=self.device)
+        )  # the covering first shape is huge: measure it in pictures
         huge = painted["shape"] == 0
         u = torch.where(huge, 2 * painted["x"] - 1, painted["u"]) + local
         v = torch.where(huge, 2 * painted["y"] - 1, painted["v"])
@@ -197,7 +207,7 @@ class SceneGenerator:
         painted: dict[str, Tensor],
         labels: Int[Tensor, "b 3 r r"],
         tables: dict[str, Tensor],
-        detail: Float[Tensor, "b"],
+        detail: Float[Tensor, " b"],
     ) -> Float[Tensor, "b 3 r r"]:
         """Colours related up the hierarchy, then texture, shading, shadow, light, blur and noise."""
         batch, shapes = tables["object"].shape
@@ -207,9 +217,13 @@ class SceneGenerator:
         whole = torch.lerp(base, draw.colours((batch, shapes), vivid), spread)
         of_object = tables["object"][..., None].expand(-1, -1, 3)
         piece = whole.gather(1, of_object).repeat_interleave(3, 1)
-        piece = torch.lerp(piece, draw.colours((batch, shapes * 3), vivid), draw.uniform((batch, shapes * 3, 1), 0.15, 0.8))
+        piece = torch.lerp(
+            piece, draw.colours((batch, shapes * 3), vivid), draw.uniform((batch, shapes * 3, 1), 0.15, 0.8)
+        )
         leaf = piece.repeat_interleave(3, 1)
-        leaf = torch.lerp(leaf, draw.colours((batch, shapes * 9), vivid), draw.uniform((batch, shapes * 9, 1), 0.12, 0.6))
+        leaf = torch.lerp(
+            leaf, draw.colours((batch, shapes * 9), vivid), draw.uniform((batch, shapes * 9, 1), 0.12, 0.6)
+        )
 
         def look_up(values: Float[Tensor, "b n c"], index: Tensor) -> Float[Tensor, "b c r r"]:
             index = rearrange(index, "b y x -> b (y x) 1").expand(-1, -1, values.shape[-1])
@@ -230,13 +244,21 @@ class SceneGenerator:
         bulge = draw.uniform((batch, shapes * 3, 1), -0.1, 0.35)
         shape_of_part = look_up(torch.cat([slope, bulge], -1), part)
         u, v = painted["u"].clamp(-2, 2), painted["v"].clamp(-2, 2)
-        shading = 1 + shape_of_part[:, 0] * u + shape_of_part[:, 1] * v - shape_of_part[:, 2] * painted["radius"].clamp(max=1.5) ** 2
+        shading = (
+            1
+            + shape_of_part[:, 0] * u
+            + shape_of_part[:, 1] * v
+            - shape_of_part[:, 2] * painted["radius"].clamp(max=1.5) ** 2
+        )
         full = (flat * (shading * painted["shadow"])[:, None] + texture).clamp(0, 1)
         tilt = draw.normal((batch, 2, 1, 1)) * 0.25
         full = full * (1 + tilt[:, 0] * (painted["x"] - 0.5) + tilt[:, 1] * (painted["y"] - 0.5))[:, None]
         images = torch.lerp(flat, full, detail[:, None, None, None])
         images = draw.blur(images)
-        images = images + draw.normal(images.shape) * draw.log_uniform((batch, 1, 1, 1), 0.002, 0.06) * detail[:, None, None, None]
+        images = (
+            images
+            + draw.normal(images.shape) * draw.log_uniform((batch, 1, 1, 1), 0.002, 0.06) * detail[:, None, None, None]
+        )
         return draw.tone(images) * 255
 
 
@@ -275,7 +297,9 @@ class _Draw:
     def colours(self, shape: tuple[int, int], vivid: Tensor) -> Tensor:
         """RGB in [0, 1], from grey (vivid 0) to any colour (vivid 1)."""
         grey = self.uniform((*shape, 1), 0.02, 0.98)
-        return torch.lerp(grey.expand(*shape, 3), self.uniform((*shape, 3), 0, 1), vivid * self.uniform((*shape, 1), 0.3, 1))
+        return torch.lerp(
+            grey.expand(*shape, 3), self.uniform((*shape, 3), 0, 1), vivid * self.uniform((*shape, 1), 0.3, 1)
+        )
 
     def smooth_noise(self, shape: tuple[int, int], size: int) -> Tensor:
         """(…, R, R) of slow random waves, standard deviation about 1."""

@@ -57,7 +57,9 @@ def sample_clicks(
     return torch.stack([chosen % size, chosen // size], dim=-1).float(), level
 
 
-def regions_at(labels: Int[Tensor, "b 3 r r"], points: Float[Tensor, "b p 2"], stride: int) -> Float[Tensor, "b p 3 h w"]:
+def regions_at(
+    labels: Int[Tensor, "b 3 r r"], points: Float[Tensor, "b p 2"], stride: int
+) -> Float[Tensor, "b p 3 h w"]:
     """The subpart, part and whole under every point: the covered share of each low-res pixel."""
     batch, size = len(labels), labels.shape[-1]
     x, y = points.long().unbind(-1)
@@ -89,7 +91,7 @@ def boxes_around(
 
 def correcting_clicks(
     logits: Float[Tensor, "n h w"], targets: Float[Tensor, "n h w"], stride: int, generator: torch.Generator
-) -> tuple[Float[Tensor, "n 2"], Int[Tensor, "n"]]:
+) -> tuple[Float[Tensor, "n 2"], Int[Tensor, " n"]]:
     """One click each where the mask is wrong: foreground (1) on what is missing, background (0) on what is too much.
 
     The interior of the wrong region is preferred; a perfect mask gets a click inside the target.

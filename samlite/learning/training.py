@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from samlite.fast import use_folded_decoder
 from samlite.learning import simulate
 from samlite.learning.initialise import initialise
-from samlite.learning.losses import iou_loss, minimum_over_masks, pairwise_iou, pairwise_mask_loss
+from samlite.learning.losses import iou_loss, level_by_level, minimum_over_masks, pairwise_iou, pairwise_mask_loss
 from samlite.learning.optimiser import build_optimisers
 from samlite.learning.scenes import SceneGenerator
 from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam, document_sam
@@ -105,7 +105,7 @@ def make_batch(recipe: Recipe, step: int, device: torch.device | str = "cpu") ->
 
 
 def frame_as_photo(
-    images: Float[Tensor, "b 3 s s"], labels: Int[Tensor, "b 3 s s"], draw: Float[Tensor, "b"]
+    images: Float[Tensor, "b 3 s s"], labels: Int[Tensor, "b 3 s s"], draw: Float[Tensor, " b"]
 ) -> tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b 3 s s"]]:
     """Cut a third of the scenes square, a third upright, a third lying; what is cut off becomes padding."""
     size = images.shape[-1]
@@ -155,7 +155,7 @@ def training_loss(sam: Sam, batch: Batch, recipe: Recipe, step: int) -> tuple[Te
     overlap = pairwise_iou(logits.detach(), targets)  # (B·P, 3 masks, 3 levels)
     share = torch.tensor(simulate.LEVEL_SHARE, device=logits.device)
     expected = (overlap * share).sum(-1)  # what the mask is worth when the level is not known
-    first = minimum_over_masks(pairwise_mask_loss(logits, targets)) + iou_loss(predicted, expected)
+    first = level_by_level(pairwise_mask_loss(logits, targets)) + iou_loss(predicted, expected)
 
     chosen = torch.arange(len(click), device=click.device).view(-1, recipe.clicks)[:, : recipe.second_round].flatten()
     meant = targets[chosen, level.flatten()[chosen]]
@@ -169,13 +169,20 @@ def training_loss(sam: Sam, batch: Batch, recipe: Recipe, step: int) -> tuple[Te
         "share>.75": (overlap.amax(1).gather(1, level.view(-1, 1)) > 0.75).float().mean(),
         "selected": overlap.gather(1, predicted.argmax(-1)[:, None, None].expand(-1, 1, 3))[:, 0]
         .gather(1, level.view(-1, 1)).mean(),
+        "levels": overlap.diagonal(dim1=1, dim2=2).mean(),
         "iou error": (predicted.detach() - expected).abs().mean(),
     }  # fmt: skip
     return loss, {name: float(value) for name, value in figures.items()}
 
 
 def second_round_loss(
-    sam: Sam, embedding: Tensor, click: Tensor, target: Tensor, previous: Tensor, stride: int, generator: torch.Generator
+    sam: Sam,
+    embedding: Tensor,
+    click: Tensor,
+    target: Tensor,
+    previous: Tensor,
+    stride: int,
+    generator: torch.Generator,
 ) -> Tensor:
     """One more prompt, of a kind drawn for the whole batch, with one right answer each."""
     weights = torch.tensor(list(SECOND_ROUNDS.values()), device=click.device)
@@ -355,7 +362,12 @@ def train(
             bar.update()
             if trainer.step % 20 == 0:
                 means = {name: round(value / count, 4) for name, value in sums.items()}
-                entry = {"step": trainer.step, "seconds": round(trainer.seconds), "size": trainer.sam.image_size, **means}
+                entry = {
+                    "step": trainer.step,
+                    "seconds": round(trainer.seconds),
+                    "size": trainer.sam.image_size,
+                    **means,
+                }
                 with (run / "log.jsonl").open("a") as log:
                     log.write(json.dumps(entry) + "\n")
                 bar.set_postfix({k: f"{v:.3f}" for k, v in means.items() if k in ("loss", "click", "selected")})

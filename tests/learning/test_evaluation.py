@@ -1,0 +1,87 @@
+"""The yardstick measures what it says."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from samlite.learning import evaluation
+from samlite.sam import document_sam
+
+SIZES = {"patch_size": 8, "width": 32, "depth": 1, "heads": 2, "channels": 32, "decoder_heads": 4, "decoder_mlp": 64}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two photos of coloured quarters, each with two people's label maps."""
+    for name in ("one", "two"):
+        labels = np.zeros((40, 60), np.uint8)
+        labels[:20, 30:], labels[20:, :30], labels[20:, 30:] = 1, 2, 3
+        colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200], [200, 200, 30]], np.uint8)
+        Image.fromarray(colours[labels]).save(tmp_path / f"{name}.jpg", quality=95)
+        Image.fromarray(labels).save(tmp_path / f"{name}.0.png")
+        Image.fromarray((labels > 1).astype(np.uint8)).save(tmp_path / f"{name}.1.png")
+    return tmp_path
+
+
+def test_interior_point_is_the_middle_of_a_disc():
+    y, x = np.ogrid[:41, :61]
+    assert evaluation.interior_point(np.hypot(y - 20, x - 33) < 12) == (33, 20)
+
+
+def test_the_border_of_the_photo_is_an_edge():
+    mask = np.ones((21, 31), bool)
+    x, y = evaluation.interior_point(mask)
+    assert y == 10 and 10 <= x <= 20
+
+
+def test_a_perfect_segmenter_scores_one(folder):
+    labels = {}
+    for path, maps in evaluation.labelled_photos(folder):
+        labels[path.stem] = maps
+
+    def perfect(photo, point):
+        x, y = point.astype(int)
+        maps = labels["one"]
+        return np.stack([m == m[y, x] for m in maps]), np.array([1.0, 0.0])
+
+    result = evaluation.evaluate_photos(perfect, folder)
+    assert result["targets"] == 2 * (4 + 2) and result["oracle"] == 1 and result["share above 0.75"] == 1
+    assert 0.5 < result["selected"] < 1  # it always selects the first person's region
+
+
+def test_baselines_on_flat_colours(folder):
+    results = {name: evaluation.evaluate_photos(s, folder) for name, s in evaluation.baselines().items()}
+    assert results["flood fill"]["oracle"] > results["three discs"]["oracle"]
+    assert results["superpixels (Felzenszwalb 2004)"]["oracle"] > results["three discs"]["oracle"]
+    assert results["three discs"]["share above 0.75"] < 0.5
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="NAME.0.png"):
+        evaluation.evaluate_photos(evaluation.three_discs, tmp_path)
+
+
+def test_a_model_goes_through_the_predictor(folder):
+    torch.manual_seed(0)
+    sam = document_sam(image_size=32, **SIZES).eval()
+    result = evaluation.evaluate_photos(evaluation.model_segmenter(sam), folder)
+    assert result["photos"] == 2 and 0 <= result["selected"] <= result["oracle"] <= 1
+
+
+def test_scene_figures_are_complete_and_repeatable():
+    torch.manual_seed(0)
+    sam = document_sam(image_size=32, **SIZES).eval()
+    one, again = (evaluation.evaluate_scenes(sam, count=6, clicks=2, batch=3) for _ in range(2))
+    assert one == again
+    assert one["3 clicks"]["targets"] == 12 and set(one) >= {"1 click", "box", "rough mask and click", "levels"}
+
+
+def test_levels_are_recognised_only_one_to_one():
+    answers = torch.zeros(1, 3, 16, 16)
+    answers[0, 0, :4, :4], answers[0, 1, :8, :8], answers[0, 2, :, :12] = 1, 1, 1
+    perfect = answers[:, [2, 0, 1]] * 2 - 1
+    assert evaluation._levels(perfect, answers) == (1, 1)
+    twice_the_same = answers[:, [2, 2, 1]] * 2 - 1
+    assert evaluation._levels(twice_the_same, answers) == (1, 0)
+    assert evaluation._levels(perfect, answers[:, [0, 0, 2]]) == (0, 0)  # not three different answers

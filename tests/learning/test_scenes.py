@@ -1,0 +1,69 @@
+"""Generated scenes: the same from the same seed, nested labels, flat colours that know the labels."""
+
+import pytest
+import torch
+
+from samlite.learning.scenes import SceneGenerator
+
+
+def make(seed: int, size: int = 48, batch: int = 6, detail: float = 1.0):
+    return SceneGenerator(size)(batch, torch.Generator().manual_seed(seed), detail)
+
+
+def test_shapes_and_ranges():
+    scenes = make(0)
+    assert scenes.images.shape == (6, 3, 48, 48) and scenes.labels.shape == (6, 3, 48, 48)
+    assert scenes.images.min() >= 0 and 100 < scenes.images.max() <= 255
+    assert torch.isfinite(scenes.images).all() and scenes.labels.min() >= 0
+
+
+def test_same_seed_same_scenes_and_other_seed_others():
+    one, again, other = make(1), make(1), make(2)
+    assert torch.equal(one.images, again.images) and torch.equal(one.labels, again.labels)
+    assert not torch.equal(one.images, other.images)
+
+
+def test_a_subpart_lies_in_one_part_and_a_part_in_one_whole():
+    labels = make(3, batch=20).labels
+    for scene in labels:
+        for inner, outer in ((0, 1), (1, 2)):
+            for region in scene[inner].unique():
+                assert len(scene[outer][scene[inner] == region].unique()) == 1
+
+
+def test_clicks_are_truly_ambiguous_in_many_places():
+    """In a good share of the pixels subpart, part and whole are three different regions."""
+    labels = make(4, batch=40).labels
+    areas = torch.stack(
+        [torch.stack([torch.bincount(m.flatten())[m] for m in scene]) for scene in labels]
+    ).float()  # (B, 3, R, R)
+    different = (areas[:, 0] < 0.8 * areas[:, 1]) & (areas[:, 1] < 0.8 * areas[:, 2])
+    assert different.float().mean() > 0.2
+
+
+def test_piles_differ_in_number():
+    counts = [len(scene[2].unique()) for scene in make(5, batch=40).labels]
+    assert min(counts) <= 4 and max(counts) >= 10
+
+
+@pytest.mark.parametrize(("detail", "larger"), [(0.0, False), (1.0, True)])
+def test_detail_is_what_varies_inside_a_subpart(detail, larger):
+    scenes = make(6, batch=20, detail=detail)
+    spread = []
+    for image, labels in zip(scenes.images, scenes.labels[:, 0], strict=True):
+        region = labels == labels.flatten().mode().values
+        eroded = -torch.nn.functional.max_pool2d(-region[None].float(), 7, 1, 3)[0] > 0  # away from blurred edges
+        if eroded.sum() > 30:
+            spread.append(float(image[:, eroded].std(-1).mean()))
+    assert len(spread) > 5
+    assert (sum(spread) / len(spread) > 4) is larger
+
+
+def test_large_batches_do_not_depend_on_how_they_are_cut(monkeypatch):
+    """Scenes are made a few at a time on a CPU; the number at a time is part of what the seed means, so it is fixed."""
+    from samlite.learning import scenes
+
+    assert scenes.CACHED_PIXELS == 65536
+    first = make(7, size=64, batch=16)
+    longer = make(7, size=64, batch=20)
+    assert torch.equal(first.images, longer.images[:16])
