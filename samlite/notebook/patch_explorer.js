@@ -65,8 +65,8 @@ function render({ model, el }) {
     width: SIDE, height: SIDE, tabindex: 0, role: "application",
     "aria-label": "Photo. Arrow keys pick a patch; home and end go to the first and last of the row; page up and page down change the block.",
   });
-  const attention = panel("attention", "attention: dark little, bright much, × most", { width: SIDE, height: SIDE });
-  const likeness = panel("likeness", "likeness: violet unlike, white neither, brown alike", { width: SIDE, height: SIDE });
+  const attention = panel("attention", "attention: dark for little, bright for much, × for most", { width: SIDE, height: SIDE });
+  const likeness = panel("likeness", "likeness: violet for unlike, white for neither, brown for alike", { width: SIDE, height: SIDE });
   const patch = panel("patch", "the patch", { width: 96, height: 96 });
   const planes = ["red", "green", "blue"].map((name) => panel(name, `${name} values`, { width: 96, height: 96 }));
 
@@ -81,7 +81,7 @@ function render({ model, el }) {
   const words = element("div", { class: "words", "aria-live": "polite" });
   const code = element("pre", { "aria-label": "the same in Python" });
   const error = element("div", { class: "error", role: "alert" });
-  const root = element("div", { class: "samlite-patches", "data-lm-suppress-shortcuts": "true" },
+  const root = element("div", { class: "samlite-patches" },
     element("style", {}, STYLE),
     element("div", { class: "maps" }, photo.figure, attention.figure, likeness.figure),
     element("div", { class: "bar" },
@@ -203,8 +203,9 @@ function render({ model, el }) {
     else if (event.key === "PageDown") choose({ block: within(now - 1, blocks - 1) });
     else return;
     event.preventDefault();
-    event.stopPropagation();
   });
+  // Else JupyterLab takes the arrow keys away from the slider and the menus; its own keys with ctrl stay its own.
+  root.addEventListener("keydown", (event) => event.ctrlKey || event.metaKey || event.altKey || event.stopPropagation());
   block.addEventListener("input", () => choose({ block: Number(block.value) }));
   head.addEventListener("change", () => choose({ head: Number(head.value) }));
   step.addEventListener("change", () => choose({ step: step.value }));

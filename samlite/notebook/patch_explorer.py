@@ -170,7 +170,7 @@ class PatchExplorer(anywidget.AnyWidget):
         padding = row >= rows or column >= columns
         of_head = "all heads" if chosen_head is None else f"head {head}"
         return {
-            "attention": _coloured(attention / attention.max(), style.SEQUENTIAL),
+            "attention": _coloured((attention / attention.max()).sqrt(), style.SEQUENTIAL),
             "similarity": _coloured(similarity / 2 + 0.5, style.DIVERGING),
             "planes": [_coloured(plane, style.DIVERGING) for plane in _planes(vector, views.patch_size)],
             "side": views.patch_size,

@@ -37,7 +37,7 @@ def frame_patch(axes: Axes, row: int, column: int, side: float | int = 1) -> Non
 
 
 def photo_with_grid(
-    picture: Photo, patch_size: int, marked: Sequence[tuple[int, int]] = (), title: str = "", width: float = 6.0
+    picture: Photo, patch_size: int, marked: Sequence[tuple[int, int]] = (), title: str = "", width: float | int = 6.0
 ) -> Figure:
     """A picture with the borders of its patches, and rings around the marked ones (document §1.5.2)."""
     height = width * picture.shape[0] / picture.shape[1]
@@ -90,14 +90,15 @@ def map_over_photo(
 ) -> None:
     """A map of the grid as colours over a grey picture; a ring around ``patch``, a cross at the largest value.
 
-    Sequential maps run from 0 to the largest value, diverging ones from −1 to 1.
+    Diverging maps run from −1 to 1. Sequential ones, of values that are not negative, run from 0 to the largest value,
+    and their brightness goes with the square root, so that faint values can be seen beside a strong one.
     """
     size = picture.shape[0]
     grey = picture.mean(-1)
-    low, high = (-1.0, 1.0) if diverging else (0.0, float(values.max()))
+    shown, low, high = (values, -1.0, 1.0) if diverging else (values.sqrt(), 0.0, float(values.max()) ** 0.5)
     _bare(axes, title).imshow(grey, cmap="gray", vmin=0, vmax=255)
     axes.imshow(
-        values.numpy(), cmap=DIVERGING if diverging else SEQUENTIAL, vmin=low, vmax=high, alpha=0.65,
+        shown.numpy(), cmap=DIVERGING if diverging else SEQUENTIAL, vmin=low, vmax=high, alpha=0.65,
         extent=(-0.5, size - 0.5, size - 0.5, -0.5),
     )  # fmt: skip
     side = size / values.shape[0]
@@ -117,7 +118,7 @@ def maps_over_photo(
     patch: tuple[int, int] | None = None,
     diverging: bool = False,
     columns: int = 4,
-    panel: float = 2.5,
+    panel: float | int = 2.5,
 ) -> Figure:
     """Several maps over the same picture, side by side, ``columns`` in a row."""
     columns = min(columns, len(maps))
@@ -131,7 +132,7 @@ def maps_over_photo(
     return figure
 
 
-def position_similarity(table: Float[Tensor, "l d"], shown: int = 4, panel: float = 1.7) -> Figure:
+def position_similarity(table: Float[Tensor, "l d"], shown: int = 4, panel: float | int = 1.7) -> Figure:
     """For shown×shown places of the grid: how alike its position vector and all others are (§1.5.3).
 
     Cosine similarity, after the mean of the table, which all places share, is taken away.
@@ -166,15 +167,18 @@ def components_as_colours(tokens: Float[Tensor, "rows columns d"]) -> UInt8[np.n
     flat = tokens.detach().cpu().double().flatten(0, 1)
     centred = flat - flat.mean(0)
     _, _, directions = torch.linalg.svd(centred, full_matrices=False)
-    scores = centred @ directions[:3].T
+    directions = directions[:3]
+    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+    scores = centred @ (directions * largest.sign()).T  # a direction and its opposite are equally good: take one side
     low, high = torch.quantile(scores, torch.tensor([0.02, 0.98], dtype=scores.dtype), dim=0)
     colours = ((scores - low) / (high - low + 1e-12)).clamp(0, 1).reshape(*tokens.shape[:2], 3)
     return (255 * colours).round().byte().numpy()
 
 
-def pictures_in_a_row(pictures: Sequence[np.ndarray], titles: Sequence[str], panel: float = 3.2) -> Figure:
+def pictures_in_a_row(pictures: Sequence[np.ndarray], titles: Sequence[str], panel: float | int = 3.2) -> Figure:
     """Pictures or grids of values side by side, each with a title; grids of one channel in ``SEQUENTIAL``."""
-    figure = Figure(figsize=(panel * len(pictures), panel + 0.4), layout="constrained")
+    height = panel * max(picture.shape[0] / picture.shape[1] for picture in pictures)
+    figure = Figure(figsize=(panel * len(pictures), height + 0.4), layout="constrained")
     panels = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axes, picture, title in zip(panels, pictures, titles, strict=True):
         _bare(axes, title).imshow(picture, cmap=SEQUENTIAL)
@@ -185,8 +189,8 @@ def masks_over_photo(
     photo: Photo,
     masks: Bool[np.ndarray, "k height width"],
     titles: Sequence[str],
-    points: Sequence[tuple[float, float, int]] = (),
-    panel: float = 3.2,
+    points: Sequence[tuple[float | int, float | int, int]] = (),
+    panel: float | int = 3.2,
 ) -> Figure:
     """Each mask on its own copy of the photo: tinted, and rimmed in black and white, for colour alone is no sign.
 
@@ -218,7 +222,7 @@ def token_strip(tokens: Float[Tensor, "t c"], names: Sequence[str] = (), title: 
     return figure
 
 
-def bars(values: dict[str, float], unit: str, title: str = "") -> Figure:
+def bars(values: dict[str, float | int], unit: str, title: str = "") -> Figure:
     """Horizontal bars with their numbers beside them, in the given order from the top."""
     figure = Figure(figsize=(9, 0.5 * len(values) + 0.9), layout="constrained")
     axes = figure.subplots()

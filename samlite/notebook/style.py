@@ -27,7 +27,7 @@ DIVERGING = "PuOr_r"  # either side of zero: similarities, values
 
 SETTINGS = {
     "figure.dpi": 72,  # one matplotlib point is one pixel of the page
-    "savefig.dpi": 144,  # two pixels of the file for each: sharp on a projector
+    "savefig.dpi": 108,  # one and a half pixels of the file for each: sharp on a projector, small in git
     "figure.facecolor": PAPER,
     "font.family": "DejaVu Sans",  # comes with matplotlib, so pictures are the same everywhere
     "font.size": 13,
