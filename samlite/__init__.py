@@ -4,14 +4,12 @@ Names are imported when they are first used (PEP 562), so that ``python -m samli
 nothing but Python: ``import samlite`` alone does not need PyTorch.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-# Public name → the module that defines it.
+# Public name -> the module that defines it.
 _HOME_OF = {
     "Sam": "samlite.sam",
     "SamPredictor": "samlite.predictor",
@@ -37,5 +35,5 @@ def __getattr__(name: str) -> object:
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> "list[str]":  # quoted for the old Pythons that must reach `__main__`
     return sorted([*__all__, "__doc__", "__version__"])

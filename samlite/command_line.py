@@ -62,7 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in argv if not word.startswith("-")), None)
     try:
-        environment.check_python()
         if chosen in COMMANDS and chosen not in ("lab", "test"):
             _go_where_it_runs(COMMANDS[chosen], argv)
         arguments = build_parser(chosen).parse_args(argv)

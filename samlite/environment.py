@@ -3,9 +3,6 @@
 `python_for("lab")` gives the interpreter to use: the running one when all is there, otherwise the one of `.venv` beside
 `pyproject.toml`, which is made, or brought up to date, first. A marker in `.venv` holds a digest of what was asked
 for, so that a second start costs no installation.
-
-This module, `samlite/__init__.py` and `samlite/command_line.py` must be readable by old Pythons too: that is how an
-old Python can say that it is too old.
 """
 
 from __future__ import annotations
@@ -24,7 +21,6 @@ from typing import NamedTuple, NoReturn
 
 from samlite import __version__
 
-MINIMUM_PYTHON = (3, 10)
 ROOT = Path(__file__).resolve().parent.parent  # the repository, where there is one
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 GIGABYTES_NEEDED = 2.5  # a CPU installation takes 1.6, pip's own temporary files the rest
@@ -94,15 +90,6 @@ def lacking(purpose: str) -> list[str]:
     return phrases
 
 
-def check_python() -> None:
-    """Raises `SetupError` when this Python is too old, naming a newer one where one is on the path."""
-    if sys.version_info[:2] >= MINIMUM_PYTHON:
-        return
-    newer = [name for name in (f"python3.{minor}" for minor in range(14, 9, -1)) if shutil.which(name)]
-    hint = f"use `{newer[0]} -m samlite` instead" if newer else "install a newer one from python.org"
-    raise SetupError(f"samlite needs Python 3.10 or newer and this is {sys.version.split()[0]}: {hint}.")
-
-
 def check_repository() -> None:
     """Raises `SetupError` when samlite was installed without its repository, so without notebooks and tests."""
     if not (ROOT / "pyproject.toml").is_file() or not (ROOT / "notebooks").is_dir():
@@ -150,7 +137,6 @@ def python_for(purpose: str, cpu: bool = False) -> Path:
 
     `cpu` takes PyTorch's smaller CPU build. Raises `SetupError`.
     """
-    check_python()
     check_repository()
     if not inside_own_environment() and not lacking(purpose) and _everything_imports(purpose):
         return Path(sys.executable)

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 import samlite
-from samlite import environment
+from samlite import __main__, environment
 from samlite.command_line import COMMANDS, build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,7 +131,7 @@ def test_requirements_agree() -> None:
     """One list for pip (pyproject.toml), one for readers (requirements.txt), one that runs before pip: all the same."""
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read TOML by itself")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["requires-python"] == ">=" + ".".join(map(str, environment.MINIMUM_PYTHON))
+    assert project["requires-python"] == ">=" + ".".join(map(str, __main__.MINIMUM_PYTHON))
 
     def as_text(table: tuple[environment.Requirement, ...]) -> set[str]:
         return {f"{row.distribution}>={row.at_least}" + (f",<{row.below}" if row.below else "") for row in table}
