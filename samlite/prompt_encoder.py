@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from samlite.layers import LayerNorm2d, record
 
+FREQUENCY = 2.0  # waves across the picture, standard deviation: with 1 a click cannot tell neighbouring patches apart
 POINT_TYPES = ("background point", "foreground point", "first corner", "second corner")
 
 
@@ -32,7 +33,7 @@ class CoordinateEncoding(nn.Module):
         super().__init__()
         self.grid_size = grid_size
         self.projection = nn.Linear(2, channels)
-        frequencies = torch.randn(channels // 2, 2) * 2 * torch.pi
+        frequencies = torch.randn(channels // 2, 2) * FREQUENCY * 2 * torch.pi
         cells = self.cell_centres(grid_size) @ frequencies.T  # (G, G, C/2)
         table = torch.cat([cells.sin(), cells.cos()], dim=-1)
         self.position_table = nn.Parameter(rearrange(table, "y x c -> c y x").contiguous())

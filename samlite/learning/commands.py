@@ -4,8 +4,9 @@ import argparse
 import json
 import os
 import platform
+import signal
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -32,8 +33,6 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train, or go on training, in the run's folder; export the averaged weights whenever it stops."""
-    from dataclasses import replace
-
     torch.set_num_threads(args.threads)
     recipe = replace(RECIPES[args.name], seed=args.seed)
     run = args.run or Path("runs") / args.name
@@ -42,7 +41,11 @@ def run_train(args: argparse.Namespace) -> int:
         trainer.load(run / "state.pt")
         print(f"going on from step {trainer.step} of {recipe.steps} in {run}")
     workers = 1 if args.device == "cpu" else 0
-    finished = train(trainer, run, workers=workers, minutes=args.minutes)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # a polite kill saves first, like Ctrl-C
+    try:
+        finished = train(trainer, run, workers=workers, minutes=args.minutes)
+    except KeyboardInterrupt:
+        finished = False
     training = {
         "recipe": asdict(recipe),
         "steps done": trainer.step,

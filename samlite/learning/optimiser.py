@@ -50,7 +50,7 @@ class Muon(torch.optim.Optimizer):
 def build_optimisers(
     sam: Sam, muon_lr: float = 3e-3, adam_lr: float = 1.5e-3, weight_decay: float = 0.05
 ) -> tuple[Muon, torch.optim.AdamW]:
-    """Muon for every weight matrix inside a transformer block of encoder and decoder; AdamW for all other parameters."""
+    """Muon for every weight matrix inside a transformer block of encoder and decoder; AdamW for all others."""
     matrices, rest = [], []
     for name, parameter in sam.named_parameters():
         (matrices if ".blocks." in name and parameter.ndim == 2 else rest).append(parameter)

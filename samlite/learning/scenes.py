@@ -39,7 +39,7 @@ class SceneGenerator:
     """Makes batches of scenes. ``shapes`` is the largest number of shapes in a pile.
 
     ``detail`` in [0, 1] is the knob of difficulty: 1 keeps textures, shading and shadows, 0 gives every subpart one
-    flat colour, and what lies between is a blend of both.
+    flat colour, easy to tell from its neighbours', and what lies between is a blend of both.
     """
 
     def __init__(self, size: int, shapes: int = 20, device: torch.device | str = "cpu") -> None:
@@ -181,11 +181,8 @@ class SceneGenerator:
         def look_up(values: Tensor) -> Tensor:
             return values.gather(1, of.flatten(1)).view_as(painted["u"])
 
-        local = look_up(
-            torch.zeros(table, device=self.device)
-        )  # the covering first shape is huge: measure it in pictures
-        huge = painted["shape"] == 0
-        u = torch.where(huge, 2 * painted["x"] - 1, painted["u"]) + local
+        huge = painted["shape"] == 0  # the first shape covers the picture: its pieces are measured in pictures
+        u = torch.where(huge, 2 * painted["x"] - 1, painted["u"])
         v = torch.where(huge, 2 * painted["y"] - 1, painted["v"])
         radius = torch.where(huge, (u * u + v * v).sqrt() * 0.8, painted["radius"])
         angle, offset, gap, kind = look_up(angle), look_up(offset), look_up(gap), look_up(kind)
@@ -212,17 +209,17 @@ class SceneGenerator:
         """Colours related up the hierarchy, then texture, shading, shadow, light, blur and noise."""
         batch, shapes = tables["object"].shape
         r = self.size
-        vivid = draw.uniform((batch, 1, 1), 0.1, 1.0)
+        vivid = draw.uniform((batch, 1, 1), 0.1, 1.0)  # of the whole picture
         base, spread = draw.colours((batch, 1), vivid), draw.uniform((batch, 1, 1), 0.35, 1.0)
         whole = torch.lerp(base, draw.colours((batch, shapes), vivid), spread)
         of_object = tables["object"][..., None].expand(-1, -1, 3)
         piece = whole.gather(1, of_object).repeat_interleave(3, 1)
         piece = torch.lerp(
-            piece, draw.colours((batch, shapes * 3), vivid), draw.uniform((batch, shapes * 3, 1), 0.15, 0.8)
+            piece, draw.colours((batch, shapes * 3), vivid), draw.uniform((batch, shapes * 3, 1), 0.2, 0.8)
         )
         leaf = piece.repeat_interleave(3, 1)
         leaf = torch.lerp(
-            leaf, draw.colours((batch, shapes * 9), vivid), draw.uniform((batch, shapes * 9, 1), 0.12, 0.6)
+            leaf, draw.colours((batch, shapes * 9), vivid), draw.uniform((batch, shapes * 9, 1), 0.15, 0.6)
         )
 
         def look_up(values: Float[Tensor, "b n c"], index: Tensor) -> Float[Tensor, "b c r r"]:
@@ -232,7 +229,7 @@ class SceneGenerator:
         subpart, part = labels[:, 0], labels[:, 1]
         flat = look_up(leaf, subpart)
         textures = draw.textures(batch, TEXTURES, r)
-        amplitude = draw.log_uniform((batch, shapes * 3, 1), 0.01, 0.35) * draw.uniform((batch, 1, 1), 0.3, 1.2)
+        amplitude = draw.log_uniform((batch, shapes * 3, 1), 0.01, 0.25) * draw.uniform((batch, 1, 1), 0.3, 1.2)
         mix = amplitude * F.one_hot(draw.integer((batch, shapes * 3), TEXTURES), TEXTURES)
         own = draw.chance((batch, shapes * 9, 1), 0.3)  # some subparts have a texture of their own
         own_mix = amplitude.repeat_interleave(3, 1) * F.one_hot(draw.integer((batch, shapes * 9), TEXTURES), TEXTURES)
@@ -253,7 +250,8 @@ class SceneGenerator:
         full = (flat * (shading * painted["shadow"])[:, None] + texture).clamp(0, 1)
         tilt = draw.normal((batch, 2, 1, 1)) * 0.25
         full = full * (1 + tilt[:, 0] * (painted["x"] - 0.5) + tilt[:, 1] * (painted["y"] - 0.5))[:, None]
-        images = torch.lerp(flat, full, detail[:, None, None, None])
+        bright = torch.lerp(leaf, draw.uniform(leaf.shape, 0, 1), draw.uniform((batch, 1, 1), 0, 1))
+        images = torch.lerp(look_up(bright, subpart), full, detail[:, None, None, None])
         images = draw.blur(images)
         images = (
             images
@@ -337,11 +335,12 @@ class _Draw:
         return torch.lerp(images, blurred, self.uniform((batch, 1, 1, 1), 0.1, 1))
 
     def tone(self, images: Tensor) -> Tensor:
-        """Contrast, gamma, colour cast; one picture in ten is grey."""
+        """The range of a photo: brightness and contrast as cameras give them, a colour cast; one in ten is grey."""
         batch = len(images)
-        images = images.clamp(0, 1) ** self.log_uniform((batch, 1, 1, 1), 0.6, 1.6)
-        contrast, level = self.uniform((batch, 1, 1, 1), 0.6, 1.0), self.uniform((batch, 1, 1, 1), 0, 1)
-        images = images * contrast + level * (1 - contrast)
+        mean, spread = images.mean((1, 2, 3), keepdim=True), images.std((1, 2, 3), keepdim=True)
+        contrast, level = self.uniform((batch, 1, 1, 1), 0.1, 0.3), self.uniform((batch, 1, 1, 1), 0.3, 0.65)
+        images = (images - mean) / (spread + 1e-3) * contrast + level
+        images = images.clamp(0, 1) ** self.log_uniform((batch, 1, 1, 1), 0.75, 1.33)
         images = images * self.uniform((batch, 3, 1, 1), 0.85, 1.15)
         grey = images.mean(1, keepdim=True).expand_as(images)
         return torch.where(self.chance((batch, 1, 1, 1), 0.1), grey, images).clamp(0, 1)

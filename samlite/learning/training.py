@@ -27,6 +27,7 @@ from samlite.learning.optimiser import build_optimisers
 from samlite.learning.scenes import SceneGenerator
 from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam, document_sam
 
+LEVELS_WEIGHT = 0.3  # of the loss that gives each mask its level, against the minimum over masks
 SECOND_ROUNDS = {"correct": 0.4, "correct without mask": 0.15, "box": 0.25, "box and click": 0.05, "rough mask": 0.15}
 
 
@@ -45,7 +46,8 @@ class Recipe:
 
     model: dict[str, int] = field(
         default_factory=lambda: {
-            "patch_size": 8, "width": 160, "depth": 6, "heads": 5, "channels": 64, "decoder_heads": 4, "decoder_mlp": 256,
+            "patch_size": 8, "width": 160, "depth": 6, "heads": 5,
+            "channels": 64, "decoder_heads": 4, "decoder_mlp": 256,
         }
     )  # fmt: skip
     stages: tuple[Stage, ...] = (Stage(64, 3600, 32), Stage(128, 1400, 24))
@@ -54,6 +56,7 @@ class Recipe:
     warm_up: int = 150
     decay: int = 500  # steps at the end in which the learning rate falls to nothing
     ramp: int = 1500  # steps in which scenes go from flat colours to full detail
+    full_share: float = 0.35  # of the scenes then are in full detail; the others lie between that and flat colours
     average: float = 0.998  # exponential moving average of the weights
     seed: int = 0
 
@@ -97,7 +100,7 @@ def make_batch(recipe: Recipe, step: int, device: torch.device | str = "cpu") ->
     generator = step_generator(recipe.seed, step, 0, device)
     uniform = torch.rand(3, stage.batch, generator=generator, device=device)
     progress = min(1.0, step / max(1, recipe.ramp))
-    detail = progress * torch.where(uniform[0] < 0.3, uniform[1], 1.0)
+    detail = progress * torch.where(uniform[0] < recipe.full_share, 1.0, uniform[1])
     scenes = SceneGenerator(stage.image_size, device=device)(stage.batch, generator, detail)
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
     images, labels = frame_as_photo((scenes.images - mean) / std, scenes.labels, uniform[2])
@@ -155,7 +158,10 @@ def training_loss(sam: Sam, batch: Batch, recipe: Recipe, step: int) -> tuple[Te
     overlap = pairwise_iou(logits.detach(), targets)  # (B·P, 3 masks, 3 levels)
     share = torch.tensor(simulate.LEVEL_SHARE, device=logits.device)
     expected = (overlap * share).sum(-1)  # what the mask is worth when the level is not known
-    first = level_by_level(pairwise_mask_loss(logits, targets)) + iou_loss(predicted, expected)
+    pairwise = pairwise_mask_loss(logits, targets)
+    of_level = level.view(-1, 1, 1).expand(-1, logits.shape[1], 1)
+    nearest = minimum_over_masks(pairwise.gather(2, of_level))
+    first = (1 - LEVELS_WEIGHT) * nearest + LEVELS_WEIGHT * level_by_level(pairwise) + iou_loss(predicted, expected)
 
     chosen = torch.arange(len(click), device=click.device).view(-1, recipe.clicks)[:, : recipe.second_round].flatten()
     meant = targets[chosen, level.flatten()[chosen]]
