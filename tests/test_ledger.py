@@ -13,6 +13,7 @@ import samlite
 from samlite.layers import _listeners
 from samlite.notebook.ledger import shape_ledger
 from samlite.notebook.steps import STEPS
+from samlite.notebook.table import Table
 from samlite.sam import document_sam
 
 MODEL_SOURCES = ["layers", "image_encoder", "prompt_encoder", "mask_decoder", "sam"]
@@ -106,13 +107,20 @@ def test_the_token_sequence_has_n_plus_2m_plus_4_tokens(full_sam, n, m, mask):
             points=torch.empty(1, n, 2, device="meta") if n else None,
             labels=torch.empty(1, n, dtype=torch.long, device="meta") if n else None,
             boxes=torch.empty(1, m, 4, device="meta") if m else None,
-            mask=torch.empty(1, 1, 1024, 1024, device="meta") if mask else None,
+            mask=torch.empty(1, 1, 256, 256, device="meta") if mask else None,
         )
     assert ledger["sparse_prompt_tokens"].shape == (1, n + 2 * m, 256)
     assert ledger["dense_prompt"].shape == (1, 256, 64, 64)
     for step in ("token_sequence", "token_self_attention", "token_to_image_attention", "token_mlp"):
         assert {entry.shape for entry in decoder.all(step)} == {(1, n + 2 * m + 4, 256)}
     assert ("point_tokens" in ledger, "box_tokens" in ledger, "mask_prompt" in ledger) == (n > 0, m > 0, mask)
+
+
+def test_a_mask_prompt_of_the_size_of_the_input_frame_gives_the_same_map(full_sam):
+    with shape_ledger(full_sam) as ledger:
+        full_sam.prompt_encoder(mask=torch.empty(1, 1, 1024, 1024, device="meta"))
+    assert ledger["mask_prompt"].shape == (1, 1, 256, 256)
+    assert ledger["dense_prompt"].shape == (1, 256, 64, 64)
 
 
 def test_a_text_embedding_is_one_more_token():
@@ -281,3 +289,14 @@ def test_the_table_folds_repeated_blocks_and_keeps_their_time():
     with shape_ledger(sam) as nothing:
         pass
     assert str(nothing).endswith("0 steps") and nothing.total_ms is None
+
+
+def test_a_table_is_the_same_as_text_and_as_html():
+    rows = [["a < b", 7], ["c", 123]]
+    table = Table(["what", "how many"], rows, right=["how many"], caption="2 rows", notes=["x", ""])
+    assert str(table).splitlines() == ["what   how many", "a < b         7", "c           123", "2 rows"]
+    page = table._repr_html_()
+    assert "a &lt; b" in page and page.count('scope="row"') == 2 and page.count("text-align:right") == 3
+    assert '<tr title="x">' in page and page.count("title=") == 1
+    with pytest.raises(ValueError, match="a row has 1 cells, the table has 2 columns"):
+        Table(["a", "b"], [["alone"]])

@@ -10,7 +10,6 @@ It works on any device; on ``meta`` the full ViT-H of the document runs in secon
 from __future__ import annotations
 
 import difflib
-import html
 import sys
 import weakref
 from collections.abc import Collection, Iterator, Sequence
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from samlite import layers
 from samlite.notebook.steps import STEPS
+from samlite.notebook.table import Table
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,11 @@ class ShapeLedger(Sequence[Entry]):
             start = end
         return rows
 
-    def _cells(self) -> list[tuple[str, ...]]:
-        return [
+    def table(self) -> Table:
+        """The folded steps as a table."""
+        rows = self.folded()
+        timing = "" if self.total_ms is None else f", {self.total_ms:.1f} ms"
+        cells = [
             (
                 row.name + (f" ×{row.count}" if row.count > 1 else ""),
                 f"§{row.section}" if row.section else "",
@@ -123,41 +126,24 @@ class ShapeLedger(Sequence[Entry]):
                 "" if row.ms is None else f"{row.ms:.2f}",
                 _from_to(row.module, row.last_module) if row.count > 1 else row.module or "(the model)",
             )
-            for row in self.folded()
+            for row in rows
         ]
-
-    def _summary(self) -> str:
-        timing = "" if self.total_ms is None else f", {self.total_ms:.1f} ms"
-        return f"{len(self)} steps{timing}"
-
-    _COLUMNS = ("step", "document", "shape", "letters", "dtype", "ms", "module")
+        return Table(
+            ("step", "document", "shape", "letters", "dtype", "ms", "module"),
+            cells,
+            right=["ms"],
+            caption=f"{len(self)} steps{timing}",
+            notes=[STEPS[row.name].meaning if row.name in STEPS else "" for row in rows],
+        )
 
     def __str__(self) -> str:
-        table = [self._COLUMNS, *self._cells()]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
-        return "\n".join([*lines, self._summary()])
+        return str(self.table())
 
     def __repr__(self) -> str:
-        return f"<shape ledger: {self._summary()}>"
+        return f"<shape ledger: {self.table().caption}>"
 
     def _repr_html_(self) -> str:
-        left, right = "text-align:left;padding:2px 12px 2px 0", "text-align:right;padding:2px 12px 2px 0"
-        styles = [left, left, left, left, left, right, left]
-        head = "".join(f'<th scope="col" style="{s}">{c}</th>' for c, s in zip(self._COLUMNS, styles, strict=True))
-        body = []
-        for row, cells in zip(self.folded(), self._cells(), strict=True):
-            meaning = html.escape(STEPS[row.name].meaning if row.name in STEPS else "", quote=True)
-            name, *rest = map(html.escape, cells)
-            body.append(
-                f'<tr title="{meaning}"><th scope="row" style="{left};font-weight:600">{name}</th>'
-                + "".join(f'<td style="{style}">{cell}</td>' for cell, style in zip(rest, styles[1:], strict=True))
-                + "</tr>"
-            )
-        return (
-            '<table style="border-collapse:collapse"><caption style="text-align:left;caption-side:bottom">'
-            f"{self._summary()}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-        )
+        return self.table()._repr_html_()
 
 
 def _from_to(first: str, last: str) -> str:

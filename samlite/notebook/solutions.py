@@ -35,7 +35,7 @@ def solutions_notebook(module: ModuleType) -> nbformat.NotebookNode:
     cells = [
         new_markdown_cell(
             f"# Worked solutions: {module.TITLE}\n\nThe exercises stand at the end of "
-            f"[the chapter](../{module.CHAPTER}.ipynb). Each solution is checked here by the same checker that "
+            f"`notebooks/{module.CHAPTER}.ipynb`. Each solution is checked here by the same checker that "
             "checks yours, and is followed by the answers that look right and are not.",
             id="title",
         ),
