@@ -104,7 +104,8 @@ function render({ model, el }) {
   const longest = Math.max(frame.width, frame.height);
   const tool = { name: "point", label: 1, radius: Math.max(2, Math.round(longest / 40)) };
   const shown = { photo: null, masks: [], painted: null, preview: null, chosen: null }; // layers to draw
-  const keyboard = { at: null, corner: null, stroke: null }; // crosshair, first corner of a box, stroke being painted
+  const keyboard = { at: null, start: null, corner: null, stroke: null }; // crosshair and where it will appear, first
+  // corner of a box, stroke being painted
   let hand = null; // what the pointer is doing: {kind: "press" | "box" | "stroke", …}
   let waiting = []; // actions without a reply yet; drawn as if they had one
   let number = 0; // of the last message
@@ -389,6 +390,7 @@ function render({ model, el }) {
     canvas.focus({ preventScroll: true });
     canvas.setPointerCapture(event.pointerId);
     keyboard.at = null;
+    keyboard.start = at;
     endHover();
     if (tool.name === "brush") hand = { kind: "stroke", path: [at], radius: tool.radius, erase: other };
     else hand = { kind: "press", start: at, end: at, label: other ? 0 : tool.label, from: [event.clientX, event.clientY], drags: !other };
@@ -432,7 +434,7 @@ function render({ model, el }) {
     say(`x ${keyboard.at[0]}, y ${keyboard.at[1]}`);
   }
 
-  const crosshair = () => (keyboard.at ??= [Math.floor(frame.width / 2), Math.floor(frame.height / 2)]);
+  const crosshair = () => (keyboard.at ??= keyboard.start ?? [Math.floor(frame.width / 2), Math.floor(frame.height / 2)]);
 
   const placePoint = (label) => { const [x, y] = crosshair(); act("click", { x, y, label }); };
 
@@ -494,13 +496,12 @@ function render({ model, el }) {
   });
   for (const kind of ["focus", "blur"]) canvas.addEventListener(kind, draw);
 
-  // JupyterLab reads keys before the page does (b would insert a cell, x cut one); this attribute tells it not to. With
-  // ctrl it keeps its own, so that ctrl S still saves.
+  // Jupyter reads keys before the page does (b would insert a cell, x cut one), except on an element with this attribute.
+  // With ctrl it keeps its own, so that ctrl S still saves.
   const guard = (event) => {
     if (!event.composedPath().includes(root)) return;
-    const ours = !(event.ctrlKey || event.metaKey) || (event.target === canvas && actionOf(event));
-    if (ours) root.dataset.lmSuppressShortcuts = "true";
-    else delete root.dataset.lmSuppressShortcuts;
+    const ours = !(event.ctrlKey || event.metaKey) || (event.composedPath()[0] === canvas && actionOf(event));
+    event.target.toggleAttribute("data-lm-suppress-shortcuts", Boolean(ours));
   };
   window.addEventListener("keydown", guard, true);
 

@@ -30,7 +30,7 @@ ROLES = {
 
 
 def session_figure(
-    session: PromptSession, masks: Bool[np.ndarray, "k height width"], titles: list[str], panel: float | int = 3.2
+    session: PromptSession, masks: Bool[np.ndarray, "k height width"], titles: list[str], panel: float | int = 2.4
 ) -> Figure:
     """The photo once for each mask, ``panel`` inches wide, with the mask and the whole prompt on it."""
     figure = masks_over_photo(session.photo, masks, titles, session.prompt.points, panel)

@@ -126,7 +126,7 @@ measure_the_overlap.check(iou)
                 lambda a, b: float(2 * (a & b).sum() / max(1, a.sum() + b.sum()))),
         Mistake("sum for union", "The pixels that both have are counted twice in the sum of the two areas.",
                 lambda a, b: float((a & b).sum() / max(1, a.sum() + b.sum()))),
-        Mistake("share of the first", "You divided by the first mask alone: a second mask of everything would be perfect.",
+        Mistake("share of the first", "You divided by the first mask alone: then a mask of everything is perfect.",
                 lambda a, b: float((a & b).sum() / max(1, a.sum()))),
         Mistake("share of the second", "You divided by the second mask alone.",
                 lambda a, b: float((a & b).sum() / max(1, b.sum()))),
