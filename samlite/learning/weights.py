@@ -11,6 +11,8 @@ from samlite.registry import TINY_WEIGHTS
 from samlite.sam import Sam
 
 CARD = TINY_WEIGHTS.with_name("tiny.json")
+CARD_PROSE = TINY_WEIGHTS.with_name("tiny.md")
+MARKS = ("<!-- figures: written by `python -m samlite evaluate tiny --card` -->", "<!-- end of figures -->")
 
 
 def save_weights(sam: Sam, model: dict[str, int], path: Path, training: dict[str, object]) -> None:
@@ -30,13 +32,45 @@ def read_training(path: Path) -> dict[str, object]:
 
 
 def write_card(figures: dict[str, object]) -> None:
-    """The measured half of the model card: figures of the shipped weights together with their digest and recipe."""
+    """Put measured figures into the card: all of them into tiny.json, the tables into tiny.md between its marks."""
     card = {
         "weights": {"file": TINY_WEIGHTS.name, "bytes": TINY_WEIGHTS.stat().st_size, "sha256": digest(TINY_WEIGHTS)},
         "training": read_training(TINY_WEIGHTS),
         "figures": figures,
     }
     CARD.write_text(json.dumps(card, indent=1) + "\n")
+    before, _, rest = CARD_PROSE.read_text().partition(MARKS[0])
+    after = rest.partition(MARKS[1])[2]
+    CARD_PROSE.write_text(f"{before}{MARKS[0]}\n{card_tables(card)}\n{MARKS[1]}{after}")
+
+
+def card_tables(card: dict) -> str:
+    """The figures of a card as Markdown tables."""
+    figures, training, weights = card["figures"], card["training"], card["weights"]
+    speed = figures["speed"]
+    lines = [
+        f"`{weights['file']}`: {weights['bytes'] / 1e6:.1f} MB, SHA-256 `{weights['sha256']}`; "
+        f"{training['steps done']} steps, {training['minutes']} minutes on {training['threads']} CPU thread(s), torch {training['torch']}.",
+        "",
+        f"Measured {figures['date']} with {speed['threads']} thread(s) on {speed['cores']} cores: encode "
+        f"{speed['encode ms']} ms, one click with three masks {speed['click ms']} ms.",
+    ]
+    for key, title in (("scenes", "Held-out generated scenes"), ("photos", "Photos, one click (BSDS500 validation)")):
+        if key not in figures:
+            continue
+        lines += ["", f"| {title} | targets | oracle | share above 0.75 | selected |", "|---|---|---|---|---|"]
+        for name, row in figures[key].items():
+            if "oracle" in row:
+                cells = (row["targets"], row["oracle"], row["share above 0.75"], row["selected"])
+                lines.append(f"| {name} | " + " | ".join(map(str, cells)) + " |")
+    if "scenes" in figures:
+        levels = figures["scenes"]["levels"]
+        lines += [
+            "",
+            f"Of {levels['targets']} clicks with three different right answers, the three masks were subpart, part and "
+            f"whole (each above 0.5 IoU, one to one) in {levels['recognised']:.1%}.",
+        ]
+    return "\n".join(lines)
 
 
 def digest(path: Path) -> str:
