@@ -63,8 +63,8 @@ def drawn(figure: Figure) -> Image.Image:
 def picture(figure: Figure, alt: str) -> ShownImage:
     """A figure as a picture for the page that says in words what it shows; ``alt`` is at least a short sentence.
 
-    Diagrams are PNG, exact. Where photos make that more than twice as large, JPEG: a notebook that is executed again
-    should not cost the repository a megabyte. Raises ValueError when ``alt`` says nothing.
+    Diagrams are PNG, exact. Where photos make that half as large again as a JPEG, it is a JPEG: a notebook that is
+    executed again should not cost the repository a megabyte. Raises ValueError when ``alt`` says nothing.
     """
     from IPython.display import Image as ShownImage
 
@@ -75,5 +75,5 @@ def picture(figure: Figure, alt: str) -> ShownImage:
     pixels = drawn(figure)
     pixels.save(files["png"], format="PNG", optimize=True)
     pixels.save(files["jpeg"], format="JPEG", quality=90, subsampling=0, optimize=True)
-    kind = "jpeg" if files["png"].tell() > 2 * files["jpeg"].tell() else "png"
+    kind = "jpeg" if files["png"].tell() > 1.5 * files["jpeg"].tell() else "png"
     return ShownImage(data=files[kind].getvalue(), format=kind, alt=alt, width=width)

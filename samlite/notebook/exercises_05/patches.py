@@ -61,7 +61,7 @@ write_patchify.check(my_patchify)
 """,
     expected=patchify,
     stages=[
-        Stage("one grey photo of 6×6 numbered pixels", lambda: (numbered(1, 1, 6, 6), 2)),
+        Stage("a photo of 6×6 numbered pixels", lambda: (numbered(1, 3, 6, 6), 2)),
         Stage("two photos in colour, wider than high", lambda: (numbered(2, 3, 4, 6), 2)),
         Stage("a real photo", lambda: (views().ledger["input"].tensor.clone(), views().patch_size)),
     ],
