@@ -7,6 +7,7 @@ sliders move a crosshair, buttons use it.
 from __future__ import annotations
 
 import html
+from io import BytesIO
 
 import ipywidgets as widgets
 import numpy as np
@@ -115,4 +116,6 @@ class PlainPromptCanvas(PromptSession, widgets.VBox):
         for x, y in filter(None, [(self._x.value, self._y.value), self._corner]):
             for colour, size in (("black", 4), ("white", 1.5)):
                 figure.axes[0].plot(x, y, "+", color=colour, markersize=20, markeredgewidth=size)
-        self._picture.value = style.png(figure)
+        file = BytesIO()
+        style.drawn(figure).save(file, format="PNG")
+        self._picture.value = file.getvalue()
