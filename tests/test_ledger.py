@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import samlite
-from samlite.layers import _listeners
+from samlite.layers import _listeners, record
 from samlite.notebook.ledger import shape_ledger
 from samlite.notebook.steps import STEPS
 from samlite.notebook.table import Table
@@ -300,3 +300,27 @@ def test_a_table_is_the_same_as_text_and_as_html():
     assert '<tr title="x">' in page and page.count("title=") == 1
     with pytest.raises(ValueError, match="a row has 1 cells, the table has 2 columns"):
         Table(["a", "b"], [["alone"]])
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_the_clock_waits_for_the_device(device, monkeypatch):
+    """Without a GPU at hand: a tensor that only claims to be on one, and a count of how often it was waited for."""
+
+    class Claims(torch.Tensor):
+        pass
+
+    Claims.device = torch.device(device)
+
+    class OneStep(torch.nn.Module):
+        def forward(self, x):
+            return record("patches", x)
+
+    waits = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waits.append(device.type))
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waits.append("mps"))
+    model = OneStep()
+    with shape_ledger(model) as ledger:
+        model(torch.zeros(2))
+        assert waits == []  # the processor is never behind
+        model(torch.zeros(2).as_subclass(Claims))
+    assert waits == [device] and len(ledger) == 2
