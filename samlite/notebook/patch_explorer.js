@@ -204,8 +204,13 @@ function render({ model, el }) {
     else return;
     event.preventDefault();
   });
-  // Else JupyterLab takes the arrow keys away from the slider and the menus; its own keys with ctrl stay its own.
-  root.addEventListener("keydown", (event) => event.ctrlKey || event.metaKey || event.altKey || event.stopPropagation());
+  // Jupyter reads keys before the page does and would take the arrows away from the photo, the slider and the menus,
+  // except where the element has this attribute. Its own keys with ctrl stay its own.
+  const guard = (event) => {
+    if (!event.composedPath().includes(root)) return;
+    event.target.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey));
+  };
+  window.addEventListener("keydown", guard, true);
   block.addEventListener("input", () => choose({ block: Number(block.value) }));
   head.addEventListener("change", () => choose({ head: Number(head.value) }));
   step.addEventListener("change", () => choose({ step: step.value }));
@@ -215,6 +220,7 @@ function render({ model, el }) {
   return () => {
     alive = false;
     model.off("change:reply", draw);
+    window.removeEventListener("keydown", guard, true);
   };
 }
 
