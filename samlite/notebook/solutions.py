@@ -31,7 +31,10 @@ def exercise_cells(exercise: Exercise) -> list[nbformat.NotebookNode]:
 
 def solutions_notebook(module: ModuleType) -> nbformat.NotebookNode:
     """The notebook of worked solutions of one chapter, not executed yet."""
-    names = [exercise.name for exercise in module.EXERCISES]
+    names = sorted(exercise.name for exercise in module.EXERCISES)
+    imports = f"from {module.__name__} import {', '.join(names)}"
+    if len(imports) > 120:  # as the linter would have it
+        imports = f"from {module.__name__} import (\n" + "".join(f"    {name},\n" for name in names) + ")"
     cells = [
         new_markdown_cell(
             f"# Worked solutions: {module.TITLE}\n\nThe exercises stand at the end of "
@@ -39,7 +42,7 @@ def solutions_notebook(module: ModuleType) -> nbformat.NotebookNode:
             "checks yours, and is followed by the answers that look right and are not.",
             id="title",
         ),
-        new_code_cell(f"{module.IMPORTS}\n\nfrom {module.__name__} import {', '.join(sorted(names))}", id="imports"),
+        new_code_cell(f"{module.IMPORTS}\n\n{imports}".strip(), id="imports"),
     ]
     for exercise in module.EXERCISES:
         name = exercise.name.replace("_", "-")

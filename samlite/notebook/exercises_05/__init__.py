@@ -6,7 +6,7 @@ from samlite.notebook.exercises_05.patches import build_the_encoder, write_patch
 
 CHAPTER = "05_image_encoder"
 TITLE = "chapter 05, the image encoder"
-IMPORTS = "import math\n\nimport torch\nfrom einops import rearrange"
+IMPORTS = "import math\n\nfrom einops import rearrange"
 EXERCISES = (
     predict_shapes, find_the_patch, count_parameters, write_patchify, build_the_encoder, write_self_attention
 )  # fmt: skip
