@@ -66,7 +66,8 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
-const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+// Front ends hand over bytes as a DataView, a typed array or a bare ArrayBuffer.
+const bytesOf = (data) => new Uint8Array(data.buffer ?? data, data.byteOffset ?? 0, data.byteLength);
 
 // Mask number k of a packed stack (one bit a pixel) → one byte a pixel.
 function unpack(packed, k, size) {

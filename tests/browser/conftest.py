@@ -18,13 +18,17 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
 RUN_ALL = """async () => {
-  const pause = () => new Promise((done) => setTimeout(done, 50));
-  while (!window.jupyterapp?.shell.currentWidget?.sessionContext) await pause();
-  const context = window.jupyterapp.shell.currentWidget.sessionContext;
-  await context.ready;
-  while (!context.session?.kernel) await pause();
-  await context.session.kernel.info; // "idle" comes too early
-  await window.jupyterapp.commands.execute("notebook:run-all-cells");
+  const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+  const runAll = async () => {
+    while (!window.jupyterapp?.shell.currentWidget?.sessionContext) await pause(50);
+    const context = window.jupyterapp.shell.currentWidget.sessionContext;
+    await context.ready;
+    while (!context.session?.kernel) await pause(50);
+    await context.session.kernel.info; // "idle" comes too early
+    await window.jupyterapp.commands.execute("notebook:run-all-cells");
+    return true;
+  };
+  if (!(await Promise.race([runAll(), pause(120000)]))) throw new Error("the notebook did not run within two minutes");
 }"""
 ASK = """async (expression) => {
   const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;

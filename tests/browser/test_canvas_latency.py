@@ -10,9 +10,7 @@ import statistics
 from pathlib import Path
 
 import nbformat
-import pytest
-
-from samlite.registry import TINY_WEIGHTS
+import torch
 
 CLICKS = 16
 CHAPTER = Path(__file__).parents[2] / "notebooks" / "00_start_here.ipynb"
@@ -25,6 +23,7 @@ WATCH = """(canvas) => {
     return context.getImageData(0, 0, 64, 64).data;
   };
   window.untilMask = new Promise((done) => {
+    setTimeout(() => done(null), 10000);
     const before = look();
     canvas.addEventListener("pointerdown", (event) => {
       const area = canvas.getBoundingClientRect();
@@ -38,7 +37,6 @@ WATCH = """(canvas) => {
           if (apart > 15) changed += 1;
         }
         if (changed >= 4) done(performance.now() - event.timeStamp);
-        else if (performance.now() - event.timeStamp > 10000) done(null);
         else requestAnimationFrame(poll);
       };
       requestAnimationFrame(poll);
@@ -51,7 +49,6 @@ def code_of(notebook: Path) -> list[str]:
     return [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
 
 
-@pytest.mark.skipif(not TINY_WEIGHTS.exists(), reason="the small model has not been trained yet")
 def test_the_first_chapter_runs_and_a_click_shows_its_mask_soon(open_notebook, python):
     page = open_notebook("start_here.ipynb", *code_of(CHAPTER))
     root = page.locator(".samlite-canvas")
@@ -63,10 +60,10 @@ def test_the_first_chapter_runs_and_a_click_shows_its_mask_soon(open_notebook, p
     times = []
     for number in range(CLICKS):
         area = photo.bounding_box()
-        place = area["x"] + area["width"] * (0.2 + 0.04 * number), area["y"] + area["height"] * (0.3 + 0.03 * number)
-        page.mouse.move(*place)
+        place = {"x": area["width"] * (0.2 + 0.04 * number), "y": area["height"] * (0.3 + 0.03 * number)}
+        photo.hover(position=place)
         photo.evaluate(WATCH)
-        page.mouse.click(*place)
+        photo.click(position=place)
         times.append(page.evaluate("() => window.untilMask"))
         photo.focus()
         page.keyboard.press("x")
@@ -87,3 +84,5 @@ def test_the_first_chapter_runs_and_a_click_shows_its_mask_soon(open_notebook, p
     if os.environ.get("SAMLITE_LATENCY_JSON"):
         Path(os.environ["SAMLITE_LATENCY_JSON"]).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     assert result["median_milliseconds"] < 1000
+    if not torch.cuda.is_available():  # a GPU's libraries take a gigabyte of their own
+        assert result["kernel_peak_megabytes"] < 1000
