@@ -15,6 +15,7 @@ from types import ModuleType
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from samlite.notebook.execute import METADATA, run
 from samlite.notebook.exercises import Exercise
 
 FOLDER = Path(__file__).parents[2] / "notebooks" / "solutions"
@@ -55,24 +56,14 @@ def solutions_notebook(module: ModuleType) -> nbformat.NotebookNode:
                 id=f"{name}-mistakes",
             ),
         ]
-    return new_notebook(
-        cells=cells,
-        metadata={
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        },
-    )
+    return new_notebook(cells=cells, metadata=METADATA)
 
 
 def write_solutions(module: ModuleType, folder: Path = FOLDER) -> Path:
     """Execute the notebook of worked solutions from a clean kernel and write it; returns its path."""
-    from nbclient import NotebookClient
-
     notebook = solutions_notebook(module)
-    metadata = dict(notebook.metadata)
     folder.mkdir(parents=True, exist_ok=True)
-    NotebookClient(notebook, timeout=120, record_timing=False, resources={"metadata": {"path": folder}}).execute()
-    notebook.metadata = nbformat.from_dict(metadata)  # without the version of the Python that happened to run it
+    run(notebook, folder)
     path = folder / f"{module.CHAPTER}.ipynb"
     nbformat.write(notebook, path)
     return path

@@ -1,0 +1,57 @@
+"""Chapters are committed as they ran: ``python -m samlite.notebook.execute notebooks/05_image_encoder.ipynb``.
+
+Every cell in order, from a clean kernel, in place. Nothing is kept that belongs to the machine: no times, no version of
+Python, no state of widgets. What the pictures say in words is put where the book looks for it, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+SECONDS_A_CELL = 120
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Execute a notebook in place, its kernel working in ``folder``. Raises nbclient's error when a cell fails."""
+    client = NotebookClient(
+        notebook,
+        timeout=SECONDS_A_CELL,
+        record_timing=False,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.execute()
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        words = [kind["alt"] for output in cell.get("outputs", []) for kind in _pictures(output) if kind.get("alt")]
+        cell.metadata.pop("mystnb", None)
+        if words:  # Jupyter Book gives all pictures of a cell the same words
+            cell.metadata["mystnb"] = {"image": {"alt": " ".join(words)}}
+
+
+def _pictures(output: nbformat.NotebookNode) -> list[dict[str, str]]:
+    """The metadata of the pictures in an output."""
+    return [about for kind, about in output.get("metadata", {}).items() if kind.startswith("image/")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m samlite.notebook.execute", description=__doc__.split("\n")[0])
+    parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
+    for path in parser.parse_args(arguments).notebooks:
+        notebook = nbformat.read(path, as_version=4)
+        run(notebook, path.parent)
+        nbformat.write(notebook, path)  # only when every cell has run
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
