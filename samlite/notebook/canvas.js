@@ -54,7 +54,7 @@ const STYLE = `
 .samlite-canvas code, .samlite-keys dt { font: 13px/1.45 var(--jp-code-font-family, ui-monospace, monospace); color: inherit; background: none; }
 .samlite-times { font-variant-numeric: tabular-nums; }
 .samlite-keys dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 12px; margin: 4px 0; }
-.samlite-keys dd { margin: 0; }`;
+.samlite-keys dt, .samlite-keys dd { float: none; width: auto; margin: 0; white-space: normal; }`;
 
 function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -262,7 +262,7 @@ function render({ model, el }) {
 
   function maskLayer(packed, k, colour) {
     const { shown_width: width, shown_height: height } = frame;
-    const rim = Math.max(1, Math.round((1.5 * width) / Math.max(1, canvas.clientWidth)));
+    const rim = Math.max(1, Math.round((2 * width) / Math.max(1, canvas.clientWidth)));
     return layer(unpack(packed, k, width * height), width, height, colour, rim);
   }
 

@@ -25,7 +25,7 @@ _blue, _orange, _green, _pink, _sky, _vermilion = COLOURS
 # What has which colour in the browser, (red, green, blue).
 ROLES = {
     "mask": _blue, "foreground": _blue, "background": _vermilion,
-    "box": _orange, "preview": _orange, "painted": _pink,
+    "box": _orange, "preview": _green, "painted": _pink,
 }  # fmt: skip
 
 
