@@ -4,7 +4,7 @@
     concatenated → (B, N + 2M, 256)                  mask (B, 1, h, w) → (B, 256, 64, 64)
 
 Every sparse token is the sum of three vectors (§1.7.1): its projected coordinates, a learned positional term, and a
-learned type. Letters: B images, N points, M boxes, C channels (256), E width of a text embedding.
+learned type. Letters: B images, N points, M boxes, C channels (256), X texts, E width of a text embedding.
 """
 
 import torch
@@ -95,7 +95,7 @@ class PromptEncoder(nn.Module):
     0 (background). The document lists three types in §1.7.1 (point, first corner, second corner) and the two labels
     of a point in §1.3: together four learned type vectors, as in the released model.
 
-    A text embedding (any number T of vectors, width ``text_width``) is projected to one token each (§1.3). A model
+    A text embedding (any number X of vectors, width ``text_width``) is projected to one token each (§1.3). A model
     built with ``text_width=None`` has no such projection and refuses text. No mask adds nothing to the image.
     """
 
@@ -123,7 +123,7 @@ class PromptEncoder(nn.Module):
         normalised = (corners + 0.5) / self.image_size
         return record("box_tokens", self.coordinates(normalised) + self.type_embedding(corner_type))  # (B, 2M, 256)
 
-    def encode_text(self, text: Float[Tensor, "b t e"]) -> Float[Tensor, "b t c"]:
+    def encode_text(self, text: Float[Tensor, "b x e"]) -> Float[Tensor, "b x c"]:
         """Text embeddings from another model → one token each (document §1.3)."""
         if self.text_projection is None:
             raise ValueError(
@@ -142,8 +142,8 @@ class PromptEncoder(nn.Module):
         points: Float[Tensor, "b n 2"] | None = None,
         labels: Int[Tensor, "b n"] | None = None,
         boxes: Float[Tensor, "b m 4"] | None = None,
-        mask: Float[Tensor, "b 1 h w"] | None = None,
-        text: Float[Tensor, "b t e"] | None = None,
+        mask: Float[Tensor, "b 1 mask_h mask_w"] | None = None,
+        text: Float[Tensor, "b x e"] | None = None,
     ) -> tuple[Float[Tensor, "b tokens c"], Float[Tensor, "#b c g g"]]:
         """Any combination of prompts → (sparse tokens, dense map).
 

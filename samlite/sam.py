@@ -64,8 +64,8 @@ class Sam(nn.Module):
         points: Float[Tensor, "b n 2"] | None = None,
         labels: Int[Tensor, "b n"] | None = None,
         boxes: Float[Tensor, "b m 4"] | None = None,
-        mask: Float[Tensor, "b 1 h w"] | None = None,
-        text: Float[Tensor, "b t e"] | None = None,
+        mask: Float[Tensor, "b 1 mask_h mask_w"] | None = None,
+        text: Float[Tensor, "b x e"] | None = None,
     ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b k"]]:
         """Prompts on an embedded image → (low-res logits (B, 3, 256, 256), IoU predictions (B, 3)).
 

@@ -10,6 +10,7 @@ Letters: B scenes, R side of the picture in pixels, Q shapes in a pile.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -226,7 +227,7 @@ class SceneGenerator:
             index = rearrange(index, "b y x -> b (y x) 1").expand(-1, -1, values.shape[-1])
             return rearrange(values.gather(1, index), "b (y x) c -> b c y x", y=r)
 
-        subpart, part = labels[:, 0], labels[:, 1]
+        subpart = labels[:, 0]
         flat = look_up(leaf, subpart)
         textures = draw.textures(batch, TEXTURES, r)
         amplitude = draw.log_uniform((batch, shapes * 3, 1), 0.01, 0.25) * draw.uniform((batch, 1, 1), 0.3, 1.2)
@@ -237,17 +238,8 @@ class SceneGenerator:
         texture = (look_up(mix, subpart) * textures).sum(1, keepdim=True)
         tint = 1 + 0.5 * draw.normal((batch, shapes * 9, 3)) * draw.chance((batch, 1, 1), 0.5)
         texture = texture * look_up(tint, subpart)
-        slope = draw.normal((batch, shapes * 3, 2)) * 0.12
-        bulge = draw.uniform((batch, shapes * 3, 1), -0.1, 0.35)
-        shape_of_part = look_up(torch.cat([slope, bulge], -1), part)
-        u, v = painted["u"].clamp(-2, 2), painted["v"].clamp(-2, 2)
-        shading = (
-            1
-            + shape_of_part[:, 0] * u
-            + shape_of_part[:, 1] * v
-            - shape_of_part[:, 2] * painted["radius"].clamp(max=1.5) ** 2
-        )
-        full = (flat * (shading * painted["shadow"])[:, None] + texture).clamp(0, 1)
+        lit = self._lit(draw, painted, labels[:, 1], flat, look_up, (batch, shapes * 3), vivid)
+        full = (lit * painted["shadow"][:, None] + texture).clamp(0, 1)
         tilt = draw.normal((batch, 2, 1, 1)) * 0.25
         full = full * (1 + tilt[:, 0] * (painted["x"] - 0.5) + tilt[:, 1] * (painted["y"] - 0.5))[:, None]
         bright = torch.lerp(leaf, draw.uniform(leaf.shape, 0, 1), draw.uniform((batch, 1, 1), 0, 1))
@@ -258,6 +250,36 @@ class SceneGenerator:
             + draw.normal(images.shape) * draw.log_uniform((batch, 1, 1, 1), 0.002, 0.06) * detail[:, None, None, None]
         )
         return draw.tone(images) * 255
+
+    def _lit(
+        self,
+        draw: "_Draw",
+        painted: dict[str, Tensor],
+        part: Int[Tensor, "b r r"],
+        flat: Float[Tensor, "b 3 r r"],
+        look_up: Callable[[Tensor, Tensor], Tensor],
+        table: tuple[int, int],
+        vivid: Tensor,
+    ) -> Float[Tensor, "b 3 r r"]:
+        """Flat colours under light: every part has a slope, a bulge, and for many a second colour that it fades into.
+
+        Skies, water and faces change far more inside than many an edge does: without this a model cuts them up.
+        """
+        huge = painted["shape"] == 0  # the first shape covers the picture: it is lit in pictures, not in its own size
+        u = torch.where(huge, 2 * painted["x"] - 1, painted["u"]).clamp(-2, 2)
+        v = torch.where(huge, 2 * painted["y"] - 1, painted["v"]).clamp(-2, 2)
+        radius = torch.where(huge, (u * u + v * v).sqrt(), painted["radius"]).clamp(max=1.5)
+        slope, bulge = draw.normal((*table, 2)) * 0.15, draw.uniform((*table, 1), -0.1, 0.35)
+        angle = draw.uniform((*table, 1), 0, 2 * math.pi)
+        steepness, offset = draw.log_uniform((*table, 1), 0.7, 3), draw.uniform((*table, 1), -0.6, 0.6)
+        amount = draw.uniform((*table, 1), 0, 0.8) * draw.chance((*table, 1), 0.5)
+        light = look_up(torch.cat([slope, bulge, angle.cos(), angle.sin(), steepness, offset, amount], -1), part)
+        along = light[:, 3] * u + light[:, 4] * v + 0.2 * painted["bend"]
+        fade = light[:, 7] * torch.sigmoid(2 * light[:, 5] * (along - light[:, 6]))
+        second = look_up(draw.colours(table, vivid), part)
+        shading = 1 + light[:, 0] * u + light[:, 1] * v - light[:, 2] * radius**2
+        clouds = 1 + draw.uniform((len(part), 1, 1), 0, 0.15) * draw.smooth_noise((len(part), 1), self.size)[:, 0]
+        return torch.lerp(flat, second, fade[:, None]) * (shading * clouds)[:, None]
 
 
 def augment(draw: "_Draw", scenes: Scenes) -> Scenes:

@@ -50,7 +50,8 @@ def card_tables(card: dict) -> str:
     speed = figures["speed"]
     lines = [
         f"`{weights['file']}`: {weights['bytes'] / 1e6:.1f} MB, SHA-256 `{weights['sha256']}`; "
-        f"{training['steps done']} steps, {training['minutes']} minutes on {training['threads']} CPU thread(s), torch {training['torch']}.",
+        f"{training['steps done']} steps, {training['minutes']} minutes on {training['threads']} CPU thread(s), "
+        f"torch {training['torch']}.",
         "",
         f"Measured {figures['date']} with {speed['threads']} thread(s) on {speed['cores']} cores: encode "
         f"{speed['encode ms']} ms, one click with three masks {speed['click ms']} ms.",

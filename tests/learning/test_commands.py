@@ -1,0 +1,84 @@
+"""``train`` and ``evaluate`` as a user calls them, on a model small enough for a test."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samlite.learning import commands
+from samlite.learning.training import Recipe, Stage
+from samlite.learning.weights import read_training
+
+MODEL = {"patch_size": 8, "width": 16, "depth": 1, "heads": 2, "channels": 16, "decoder_heads": 2, "decoder_mlp": 32}
+SHORT = Recipe(MODEL, (Stage(32, 6, 2),), clicks=2, second_round=1, warm_up=2, decay=2, ramp=2)
+
+
+def parse(add, *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add(parser)
+    return parser.parse_args(words)
+
+
+@pytest.fixture
+def short_recipe(monkeypatch):
+    monkeypatch.setitem(commands.RECIPES, "tiny", SHORT)
+
+
+def test_train_then_evaluate(short_recipe, tmp_path, capsys):
+    assert commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path / "run"))) == 0
+    weights = tmp_path / "run" / "tiny.safetensors"
+    assert "finished at step 6 of 6" in capsys.readouterr().out
+    assert read_training(weights)["steps done"] == 6 and read_training(weights)["started from"] == "nothing"
+
+    labels = np.zeros((40, 60), np.uint8)
+    labels[:, 30:] = 1
+    Image.fromarray(np.stack([labels * 200] * 3, -1)).save(tmp_path / "a.jpg")
+    Image.fromarray(labels).save(tmp_path / "a.0.png")
+    words = ("--scenes", "4", "--photos", str(tmp_path), "--baselines", "--json", str(tmp_path / "out.json"))
+    assert commands.run_evaluate(parse(commands.add_evaluate_arguments, str(weights), *words)) == 0
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert set(result["photos"]) == {str(weights), "three discs", "flood fill", "superpixels (Felzenszwalb 2004)"}
+    assert result["photos"]["flood fill"]["oracle"] > 0.95 and result["scenes"]["1 click"]["targets"] == 32
+    assert result["speed"]["encode ms"] > 0
+
+
+def test_minutes_stop_and_the_same_command_goes_on(short_recipe, tmp_path, capsys):
+    words = ("tiny", "--run", str(tmp_path), "--minutes", "0")
+    assert commands.run_train(parse(commands.add_train_arguments, *words)) == 0
+    assert "stopped at step 1 of 6" in capsys.readouterr().out
+    assert commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path))) == 0
+    out = capsys.readouterr().out
+    assert "going on from step 1 of 6" in out and "finished at step 6 of 6" in out
+
+
+def test_start_from_weights(short_recipe, tmp_path):
+    commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path / "a")))
+    first = tmp_path / "a" / "tiny.safetensors"
+    commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path / "b"), "--init", str(first)))
+    assert read_training(tmp_path / "b" / "tiny.safetensors")["started from"] == str(first)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are another matter there")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_run_goes_on(tmp_path, how):
+    """The real command in its own process: after a kill the state on disk is whole, and training goes on from it."""
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "samlite", "train", "tiny", "--run", str(run)]
+    first = subprocess.Popen([*command, "--minutes", "0"], stdout=subprocess.PIPE, text=True)
+    out, _ = first.communicate(timeout=120)
+    assert "stopped at step 1" in out
+    second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    time.sleep(12)  # somewhere in the middle: while it imports, makes scenes, trains or saves
+    second.send_signal(how)
+    out, _ = second.communicate(timeout=60)
+    third = subprocess.Popen([*command, "--minutes", "0"], stdout=subprocess.PIPE, text=True)
+    out, _ = third.communicate(timeout=120)
+    step = int(out.split("going on from step ")[1].split()[0])
+    assert step >= 1 and (run / "tiny.safetensors").exists()
