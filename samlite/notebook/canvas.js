@@ -316,7 +316,7 @@ function render({ model, el }) {
     }
     const clicks = waiting.filter((action) => action.kind === "click").map(({ x, y, label }) => [x, y, label]);
     for (const [x, y, label] of [...reply.points, ...clicks]) marker(context, place([x, y]), label, unit);
-    if (keyboard.at && document.activeElement === canvas) {
+    if (keyboard.at && canvas.matches(":focus")) {
       const [x, y] = place(keyboard.at);
       twice("#fff", 1.5, () => {
         for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
@@ -390,7 +390,7 @@ function render({ model, el }) {
     const at = locate(event);
     canvas.focus({ preventScroll: true });
     canvas.setPointerCapture(event.pointerId);
-    keyboard.at = null;
+    keyboard.at = keyboard.corner = keyboard.stroke = null;
     keyboard.start = at;
     endHover();
     if (tool.name === "brush") hand = { kind: "stroke", path: [at], radius: tool.radius, erase: other };

@@ -166,6 +166,9 @@ def test_the_keyboard_can_do_everything(canvas, page, python, screenshots):
     canvas.press("b", *["ArrowLeft"] * 2, *["ArrowUp"] * 2)
     canvas.wait_for(lambda: canvas.press("b"))
     assert "box=[169, 141, 185, 157]" in canvas.text("code")
+    canvas.press("b", "ArrowLeft", "b")
+    assert "different corners" in canvas.text("said")  # a box without height
+    canvas.press("ArrowRight")
     canvas.press("m", *["ArrowDown"] * 3)
     canvas.wait_for(lambda: canvas.press("m"))
     assert "Stroke([(169, 141), (169, 149), (169, 157), (169, 165)], radius=10)" in canvas.text("code")
@@ -178,6 +181,9 @@ def test_the_keyboard_can_do_everything(canvas, page, python, screenshots):
     assert "Stroke" in canvas.text("code")
     canvas.wait_for(lambda: canvas.press("x"))
     assert ".predict(" not in canvas.text("code")
+    canvas.press("b", "ArrowLeft")
+    canvas.click(20, 20)  # the mouse takes over: the unfinished box is forgotten
+    assert "box" not in canvas.text("code") and page.problems == []
     assert page.locator(".jp-Notebook .jp-Cell").count() == 2  # b, m, x and 3 are keys of JupyterLab, too
     assert page.evaluate("() => jupyterapp.shell.currentWidget.model.dirty")
     # Notebook 7 reads keys before the page does; what keeps it from doing so is this attribute, on the element itself.
