@@ -79,6 +79,8 @@ class PromptCanvas(PromptSession, anywidget.AnyWidget):
     def _pack(self, masks: Bool[np.ndarray, "k height width"]) -> bytes:
         """Masks at the photo's size → those of the shown picture, one bit a pixel, mask after mask, row by row."""
         shown_width, shown_height = self._shown_size
+        if masks.shape[1:] == (shown_height, shown_width):
+            return np.packbits(masks).tobytes()
         rows = (np.arange(shown_height) + 0.5) * masks.shape[1] // shown_height
         columns = (np.arange(shown_width) + 0.5) * masks.shape[2] // shown_width
         return np.packbits(masks[:, rows.astype(int)[:, None], columns.astype(int)]).tobytes()
