@@ -60,8 +60,8 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Carries out one command. Errors that the user can mend become one sentence and exit code 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    # Read by OpenMP when PyTorch is loaded, here or in a kernel: threads that wait sleep. By default they spin, and where
-    # a browser keeps a core busy, a click that needs milliseconds takes a quarter of a second.
+    # Read by OpenMP when PyTorch is loaded, here or in a kernel: threads that wait sleep. By default they spin, and
+    # where a browser keeps a core busy, a click that needs milliseconds takes a quarter of a second.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     chosen = next((word for word in argv if not word.startswith("-")), None)
     try:
