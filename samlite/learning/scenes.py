@@ -216,11 +216,11 @@ class SceneGenerator:
         of_object = tables["object"][..., None].expand(-1, -1, 3)
         piece = whole.gather(1, of_object).repeat_interleave(3, 1)
         piece = torch.lerp(
-            piece, draw.colours((batch, shapes * 3), vivid), draw.uniform((batch, shapes * 3, 1), 0.2, 0.8)
+            piece, draw.colours((batch, shapes * 3), vivid), draw.uniform((batch, shapes * 3, 1), 0.15, 0.65)
         )
         leaf = piece.repeat_interleave(3, 1)
         leaf = torch.lerp(
-            leaf, draw.colours((batch, shapes * 9), vivid), draw.uniform((batch, shapes * 9, 1), 0.15, 0.6)
+            leaf, draw.colours((batch, shapes * 9), vivid), draw.uniform((batch, shapes * 9, 1), 0.12, 0.55)
         )
 
         def look_up(values: Float[Tensor, "b n c"], index: Tensor) -> Float[Tensor, "b c r r"]:

@@ -27,7 +27,7 @@ from samlite.learning.optimiser import build_optimisers
 from samlite.learning.scenes import SceneGenerator
 from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam, document_sam
 
-LEVELS_WEIGHT = 0.3  # of the loss that gives each mask its level, against the minimum over masks
+LEVELS_WEIGHT = 0.2  # of the loss that gives each mask its level, against the minimum over masks
 SECOND_ROUNDS = {"correct": 0.4, "correct without mask": 0.15, "box": 0.25, "box and click": 0.05, "rough mask": 0.15}
 
 
@@ -50,14 +50,14 @@ class Recipe:
             "channels": 64, "decoder_heads": 4, "decoder_mlp": 256,
         }
     )  # fmt: skip
-    stages: tuple[Stage, ...] = (Stage(64, 3600, 32), Stage(128, 1400, 24))
+    stages: tuple[Stage, ...] = (Stage(64, 2000, 32), Stage(128, 3000, 16))
     clicks: int = 8  # first clicks an image
     second_round: int = 4  # of them that go on to a second round
     warm_up: int = 150
-    decay: int = 500  # steps at the end in which the learning rate falls to nothing
-    ramp: int = 1500  # steps in which scenes go from flat colours to full detail
+    decay: int = 1000  # steps at the end in which the learning rate falls to nothing
+    ramp: int = 600  # steps in which scenes go from flat colours to full detail
     full_share: float = 0.35  # of the scenes then are in full detail; the others lie between that and flat colours
-    average: float = 0.998  # exponential moving average of the weights
+    average: float = 0.996  # exponential moving average of the weights
     seed: int = 0
 
     @property
