@@ -48,13 +48,20 @@ def document_vit_h(checkpoint: str | Path | None = None, device: torch.device | 
     return document_sam(device=device).eval()
 
 
+class UnknownModelError(KeyError, ValueError):
+    """No model has that name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class Registry(dict[str, Callable[..., Sam]]):
-    """A dict whose KeyError lists the names and the closest one."""
+    """A dict whose ``UnknownModelError`` (a KeyError) lists the names and the closest one."""
 
     def __missing__(self, name: str) -> Callable[..., Sam]:
         close = difflib.get_close_matches(str(name), self, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise KeyError(f"no model is called {name!r}; there are {', '.join(map(repr, self))}{hint}")
+        raise UnknownModelError(f"no model is called {name!r}; there are {', '.join(map(repr, self))}{hint}")
 
 
 sam_model_registry = Registry(default=tiny, tiny=tiny, document_vit_h=document_vit_h)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -40,7 +41,8 @@ def begin() -> Chapter:
     Call it before anything else of samlite is imported: modules that are imported already stay unchecked.
     """
     chapter = Chapter()
-    install_import_hook("samlite", "beartype.beartype")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads sleep while they wait for each other
+    install_import_hook("samlite", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
     from samlite.notebook import style
 
     style.apply()

@@ -109,10 +109,10 @@ def test_muon_gets_the_matrices_of_the_blocks_and_adam_the_rest():
 
 
 def test_it_learns(tmp_path):
-    """Forty steps on flat scenes: the click's IoU rises and the loss falls."""
-    recipe = replace(SHORT, stages=(Stage(32, 60, 12),), clicks=6, second_round=2, warm_up=10, decay=5, ramp=100_000)
+    """A hundred steps on flat scenes: the click's IoU rises and the loss falls."""
+    recipe = replace(SHORT, stages=(Stage(32, 100, 12),), clicks=6, second_round=2, warm_up=10, decay=5, ramp=100_000)
     trainer = Trainer(recipe)
     train(trainer, tmp_path, progress=False)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert log[-1]["loss"] < 0.85 * log[0]["loss"]
-    assert log[-1]["click"] > 0.2
+    assert log[-1]["click"] > 0.25
