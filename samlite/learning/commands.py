@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from samlite.learning import evaluation
-from samlite.learning.training import TINY, Trainer, train
+from samlite.learning.training import TINY, Recipe, Trainer, train
 from samlite.learning.weights import CARD, save_weights, write_card
 from samlite.registry import TINY_WEIGHTS, load_document_sam, sam_model_registry
 from samlite.sam import Sam
@@ -24,6 +24,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=sorted(RECIPES), help="which model to train")
     parser.add_argument("--run", type=Path, default=None, help="folder of the run: state, log, weights (runs/NAME)")
     parser.add_argument("--init", type=Path, default=None, help="start from these weights (.safetensors)")
+    parser.add_argument(
+        "--steps", type=int, default=None, help="so many steps at the size that ships, in place of the whole recipe"
+    )
     parser.add_argument("--minutes", type=float, default=None, help="stop after this long; the same command goes on")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the model (scenes are made beside it)")
@@ -35,6 +38,8 @@ def run_train(args: argparse.Namespace) -> int:
     """Train, or go on training, in the run's folder; export the averaged weights whenever it stops."""
     torch.set_num_threads(args.threads)
     recipe = replace(RECIPES[args.name], seed=args.seed)
+    if args.steps is not None:
+        recipe = last_stage(recipe, args.steps)
     run = args.run or Path("runs") / args.name
     trainer = Trainer(recipe, args.device, load_document_sam(args.init) if args.init else None)
     if (run / "state.pt").exists():
@@ -62,6 +67,13 @@ def run_train(args: argparse.Namespace) -> int:
         save_weights(trainer.averaged(), recipe.model, TINY_WEIGHTS, training)
         print(f"shipped as {TINY_WEIGHTS}; now run: python -m samlite evaluate {args.name} --card")
     return 0
+
+
+def last_stage(recipe: Recipe, steps: int) -> Recipe:
+    """``steps`` of the recipe's last stage alone, in full detail from the start: for going on from trained weights."""
+    if steps < 1:
+        raise ValueError(f"--steps must be at least 1, not {steps}")
+    return replace(recipe, stages=(replace(recipe.stages[-1], steps=steps),), ramp=1, decay=max(1, steps // 2))
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:

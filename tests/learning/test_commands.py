@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,16 @@ def test_start_from_weights(short_recipe, tmp_path):
     first = tmp_path / "a" / "tiny.safetensors"
     commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path / "b"), "--init", str(first)))
     assert read_training(tmp_path / "b" / "tiny.safetensors")["started from"] == str(first)
+
+
+def test_steps_are_spent_at_the_size_that_ships(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(commands.RECIPES, "tiny", replace(SHORT, stages=(Stage(32, 50, 2), Stage(48, 50, 3))))
+    commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path), "--steps", "2"))
+    assert "finished at step 2 of 2" in capsys.readouterr().out
+    recipe = read_training(tmp_path / "tiny.safetensors")["recipe"]
+    assert recipe["stages"] == [{"image_size": 48, "steps": 2, "batch": 3}]
+    with pytest.raises(ValueError, match="--steps must be at least 1, not 0"):
+        commands.last_stage(SHORT, 0)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are another matter there")
