@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from samlite.learning import evaluation
-from samlite.learning.training import TINY, Recipe, Trainer, train
+from samlite.learning.recipe import TINY, Recipe
+from samlite.learning.training import Trainer, train
 from samlite.learning.weights import CARD, save_weights, write_card
 from samlite.registry import TINY_WEIGHTS, load_document_sam, sam_model_registry
 from samlite.sam import Sam

@@ -19,6 +19,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from samlite.learning.draw import Draw
+
 HARMONICS = 5  # of the outline of a shape
 TEXTURES = 4  # kinds of texture in one picture
 FULL = 1.0  # detail
@@ -52,17 +54,17 @@ class SceneGenerator:
         """``batch`` scenes; the same state of ``generator`` gives the same scenes on the same device."""
         at_once = max(1, CACHED_PIXELS // self.size**2) if self.device.type == "cpu" else batch
         detail = torch.as_tensor(detail, device=self.device, dtype=torch.float32).expand(batch)
-        parts = [self._make(len(d), _Draw(generator, self.device), d) for d in detail.split(at_once)]
+        parts = [self._make(len(d), Draw(generator, self.device), d) for d in detail.split(at_once)]
         return Scenes(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]))
 
-    def _make(self, batch: int, draw: "_Draw", detail: Float[Tensor, " b"]) -> Scenes:
+    def _make(self, batch: int, draw: Draw, detail: Float[Tensor, " b"]) -> Scenes:
         pile = self._pile(draw, batch)
         painted = self._paint(draw, pile)
         labels, tables = self._split(draw, pile, painted)
         images = self._colour(draw, painted, labels, tables, detail)
         return augment(draw, Scenes(images, labels))
 
-    def _pile(self, draw: "_Draw", batch: int) -> dict[str, Tensor]:
+    def _pile(self, draw: Draw, batch: int) -> dict[str, Tensor]:
         """The parameters (B, Q) of every shape: place, size, outline, and the object that it belongs to."""
         shape = (batch, self.shapes)
         count = draw.log_uniform((batch, 1), 2, self.shapes)  # shapes in this picture
@@ -102,7 +104,7 @@ class SceneGenerator:
             "shadow": draw.uniform(shape, 0, 0.8) * draw.chance(shape, 0.6),
         }
 
-    def _paint(self, draw: "_Draw", pile: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _paint(self, draw: Draw, pile: dict[str, Tensor]) -> dict[str, Tensor]:
         """Lay the shapes on top of each other: for every pixel the shape on top, its place in it, and the shadow."""
         batch, r = len(pile["size"]), self.size
         axis = (torch.arange(r, device=self.device) + 0.5) / r
@@ -149,7 +151,7 @@ class SceneGenerator:
         }
 
     def _split(
-        self, draw: "_Draw", pile: dict[str, Tensor], painted: dict[str, Tensor]
+        self, draw: Draw, pile: dict[str, Tensor], painted: dict[str, Tensor]
     ) -> tuple[Int[Tensor, "b 3 r r"], dict[str, Tensor]]:
         """Cut every shape into up to 3 pieces and every piece into up to 3 again.
 
@@ -169,7 +171,7 @@ class SceneGenerator:
         return torch.stack([subpart, part, whole], 1), tables
 
     def _pieces(
-        self, draw: "_Draw", table: tuple[int, int], of: Tensor, painted: dict[str, Tensor], chance: float, scale: float
+        self, draw: Draw, table: tuple[int, int], of: Tensor, painted: dict[str, Tensor], chance: float, scale: float
     ) -> Int[Tensor, "b r r"]:
         """For every pixel the piece 0, 1 or 2 of its region ``of``: by a line, a band, a ring, an angle or a blob."""
         kind = draw.integer(table, 5)
@@ -201,7 +203,7 @@ class SceneGenerator:
 
     def _colour(
         self,
-        draw: "_Draw",
+        draw: Draw,
         painted: dict[str, Tensor],
         labels: Int[Tensor, "b 3 r r"],
         tables: dict[str, Tensor],
@@ -253,7 +255,7 @@ class SceneGenerator:
 
     def _lit(
         self,
-        draw: "_Draw",
+        draw: Draw,
         painted: dict[str, Tensor],
         part: Int[Tensor, "b r r"],
         flat: Float[Tensor, "b 3 r r"],
@@ -282,7 +284,7 @@ class SceneGenerator:
         return torch.lerp(flat, second, fade[:, None]) * (shading * clouds)[:, None]
 
 
-def augment(draw: "_Draw", scenes: Scenes) -> Scenes:
+def augment(draw: Draw, scenes: Scenes) -> Scenes:
     """Mirror and transpose images and labels together, each with an even chance."""
     images, labels = scenes.images, scenes.labels
     batch = len(images)
@@ -290,79 +292,3 @@ def augment(draw: "_Draw", scenes: Scenes) -> Scenes:
         chosen = draw.chance((batch, 1, 1, 1), 0.5)
         images, labels = torch.where(chosen, flip(images), images), torch.where(chosen, flip(labels), labels)
     return Scenes(images, labels)
-
-
-class _Draw:
-    """Random numbers and fields from one generator, on one device."""
-
-    def __init__(self, generator: torch.Generator, device: torch.device) -> None:
-        self.generator = generator
-        self.device = device
-
-    def uniform(self, shape: tuple[int, ...], low: float, high: float) -> Tensor:
-        return torch.rand(shape, generator=self.generator, device=self.device) * (high - low) + low
-
-    def log_uniform(self, shape: tuple[int, ...], low: float, high: float) -> Tensor:
-        return self.uniform(shape, math.log(low), math.log(high)).exp()
-
-    def normal(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, generator=self.generator, device=self.device)
-
-    def chance(self, shape: tuple[int, ...], probability: float) -> Tensor:
-        return torch.rand(shape, generator=self.generator, device=self.device) < probability
-
-    def integer(self, shape: tuple[int, ...], below: int) -> Tensor:
-        return torch.randint(below, shape, generator=self.generator, device=self.device)
-
-    def colours(self, shape: tuple[int, int], vivid: Tensor) -> Tensor:
-        """RGB in [0, 1], from grey (vivid 0) to any colour (vivid 1)."""
-        grey = self.uniform((*shape, 1), 0.02, 0.98)
-        return torch.lerp(
-            grey.expand(*shape, 3), self.uniform((*shape, 3), 0, 1), vivid * self.uniform((*shape, 1), 0.3, 1)
-        )
-
-    def smooth_noise(self, shape: tuple[int, int], size: int) -> Tensor:
-        """(…, R, R) of slow random waves, standard deviation about 1."""
-        coarse = self.normal((*shape, 6, 6))
-        fine = self.normal((*shape, 14, 14)) * 0.35
-        return sum(F.interpolate(n, (size, size), mode="bicubic", align_corners=True) for n in (coarse, fine))
-
-    def textures(self, batch: int, kinds: int, size: int) -> Tensor:
-        """(B, kinds, R, R) random fields, mean 0 and deviation 1: power-law noise, some of it banded or directed."""
-        frequency = torch.fft.fftfreq(size, device=self.device)
-        fy, fx = torch.meshgrid(frequency, torch.fft.rfftfreq(size, device=self.device), indexing="ij")
-        angle = self.uniform((batch, kinds, 1, 1), 0, math.pi)
-        along, across = angle.cos() * fx + angle.sin() * fy, angle.cos() * fy - angle.sin() * fx
-        stretch = self.log_uniform((batch, kinds, 1, 1), 1, 8) ** self.chance((batch, kinds, 1, 1), 0.5)
-        f = (along**2 + (across * stretch) ** 2 / stretch).sqrt().clamp(min=1 / size)
-        power = f ** -self.uniform((batch, kinds, 1, 1), 0.3, 1.8)
-        centre = self.log_uniform((batch, kinds, 1, 1), 0.06, 0.4)
-        band = (-((f / centre).log() ** 2) / self.uniform((batch, kinds, 1, 1), 0.02, 0.5)).exp()
-        gain = torch.where(self.chance((batch, kinds, 1, 1), 0.5), band, power)
-        gain[..., 0, 0] = 0
-        noise = torch.fft.rfft2(self.normal((batch, kinds, size, size)))
-        field = torch.fft.irfft2(noise * gain, s=(size, size))
-        field = field / (field.std((-1, -2), keepdim=True) + 1e-6)
-        crisp = self.chance((batch, kinds, 1, 1), 0.25)  # tiles and spots instead of waves
-        return torch.where(crisp, torch.tanh(3 * field), field)
-
-    def blur(self, images: Tensor) -> Tensor:
-        """Blend with a 3×3 and, for some, a wider binomial blur; the same amount for all colours of a picture."""
-        weights = torch.tensor([0.25, 0.5, 0.25], device=self.device)
-        kernel = (weights[:, None] * weights).expand(3, 1, 3, 3)
-        batch = len(images)
-        soft = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
-        softer = F.conv2d(F.pad(soft, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
-        blurred = torch.where(self.chance((batch, 1, 1, 1), 0.25), softer, soft)
-        return torch.lerp(images, blurred, self.uniform((batch, 1, 1, 1), 0.1, 1))
-
-    def tone(self, images: Tensor) -> Tensor:
-        """The range of a photo: brightness and contrast as cameras give them, a colour cast; one in ten is grey."""
-        batch = len(images)
-        mean, spread = images.mean((1, 2, 3), keepdim=True), images.std((1, 2, 3), keepdim=True)
-        contrast, level = self.uniform((batch, 1, 1, 1), 0.1, 0.3), self.uniform((batch, 1, 1, 1), 0.3, 0.65)
-        images = (images - mean) / (spread + 1e-3) * contrast + level
-        images = images.clamp(0, 1) ** self.log_uniform((batch, 1, 1, 1), 0.75, 1.33)
-        images = images * self.uniform((batch, 3, 1, 1), 0.85, 1.15)
-        grey = images.mean(1, keepdim=True).expand_as(images)
-        return torch.where(self.chance((batch, 1, 1, 1), 0.1), grey, images).clamp(0, 1)

@@ -8,137 +8,24 @@ follows from (seed, step), so that a run that was killed goes on exactly as if i
 import json
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
 
 from samlite.fast import use_folded_decoder
 from samlite.learning import simulate
 from samlite.learning.initialise import initialise
 from samlite.learning.losses import iou_loss, level_by_level, minimum_over_masks, pairwise_iou, pairwise_mask_loss
 from samlite.learning.optimiser import build_optimisers
-from samlite.learning.scenes import SceneGenerator
-from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam, document_sam
+from samlite.learning.recipe import Batch, Recipe, batches, make_batch, step_generator
+from samlite.sam import Sam, document_sam
 
 LEVELS_WEIGHT = 0.2  # of the loss that gives each mask its level, against the minimum over masks
 SECOND_ROUNDS = {"correct": 0.4, "correct without mask": 0.15, "box": 0.25, "box and click": 0.05, "rough mask": 0.15}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training at one input size: ``steps`` batches of ``batch`` scenes of ``image_size``²."""
-
-    image_size: int
-    steps: int
-    batch: int = 32
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what a training run gives."""
-
-    model: dict[str, int] = field(
-        default_factory=lambda: {
-            "patch_size": 8, "width": 160, "depth": 6, "heads": 5,
-            "channels": 64, "decoder_heads": 4, "decoder_mlp": 256,
-        }
-    )  # fmt: skip
-    stages: tuple[Stage, ...] = (Stage(64, 2000, 32), Stage(128, 3000, 16))
-    clicks: int = 8  # first clicks an image
-    second_round: int = 4  # of them that go on to a second round
-    warm_up: int = 150
-    decay: int = 1000  # steps at the end in which the learning rate falls to nothing
-    ramp: int = 600  # steps in which scenes go from flat colours to full detail
-    full_share: float = 0.35  # of the scenes then are in full detail; the others lie between that and flat colours
-    average: float = 0.996  # exponential moving average of the weights
-    seed: int = 0
-
-    @property
-    def steps(self) -> int:
-        return sum(stage.steps for stage in self.stages)
-
-    def stage_at(self, step: int) -> Stage:
-        for stage in self.stages:
-            if step < stage.steps:
-                return stage
-            step -= stage.steps
-        return self.stages[-1]
-
-    def rate_at(self, step: int) -> float:
-        """The share of the full learning rate: warm-up, plateau, linear decay."""
-        return min(1.0, (step + 1) / self.warm_up, max(0.0, (self.steps - step) / self.decay))
-
-
-TINY = Recipe()
-
-
-@dataclass
-class Batch:
-    """Normalised images, their labels (subpart, part, whole), and first clicks with the level that each one means."""
-
-    images: Float[Tensor, "b 3 s s"]
-    labels: Int[Tensor, "b 3 s s"]
-    points: Float[Tensor, "b p 2"]
-    level: Int[Tensor, "b p"]
-
-
-def step_generator(seed: int, step: int, stream: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator that depends on nothing but its arguments."""
-    return torch.Generator(device).manual_seed((seed * 1_000_003 + step) * 8 + stream)
-
-
-def make_batch(recipe: Recipe, step: int, device: torch.device | str = "cpu") -> Batch:
-    """The scenes of one step, normalised; most are framed as photos are, with padding at the right or the bottom."""
-    stage = recipe.stage_at(step)
-    generator = step_generator(recipe.seed, step, 0, device)
-    uniform = torch.rand(3, stage.batch, generator=generator, device=device)
-    progress = min(1.0, step / max(1, recipe.ramp))
-    detail = progress * torch.where(uniform[0] < recipe.full_share, 1.0, uniform[1])
-    scenes = SceneGenerator(stage.image_size, device=device)(stage.batch, generator, detail)
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-    images, labels = frame_as_photo((scenes.images - mean) / std, scenes.labels, uniform[2])
-    return Batch(images, labels, *simulate.sample_clicks(labels, recipe.clicks, generator))
-
-
-def frame_as_photo(
-    images: Float[Tensor, "b 3 s s"], labels: Int[Tensor, "b 3 s s"], draw: Float[Tensor, " b"]
-) -> tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b 3 s s"]]:
-    """Cut a third of the scenes square, a third upright, a third lying; what is cut off becomes padding."""
-    size = images.shape[-1]
-    share = (0.55 + 0.45 * (draw * 3 % 1)) * size
-    width = torch.where(draw < 1 / 3, share, size)
-    height = torch.where((draw >= 1 / 3) & (draw < 2 / 3), share, size)
-    index = torch.arange(size, device=images.device)
-    outside = (index >= width[:, None])[:, None, None, :] | (index >= height[:, None])[:, None, :, None]
-    return images.masked_fill(outside, 0.0), labels.masked_fill(outside, simulate.PADDING)
-
-
-class SceneBatches(Dataset):
-    """Step → batch, for a worker process to make while the model trains on the one before."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-
-    def __len__(self) -> int:
-        return self.recipe.steps
-
-    def __getitem__(self, step: int) -> Batch:
-        return make_batch(self.recipe, step)
-
-
-def batches(recipe: Recipe, first_step: int, device: torch.device, workers: int) -> Iterator[Batch]:
-    """The batches from ``first_step`` on. On a GPU they are made there; on a CPU by ``workers`` processes (0: here)."""
-    steps = range(first_step, recipe.steps)
-    if device.type != "cpu":
-        return (make_batch(recipe, step, device) for step in steps)
-    return iter(DataLoader(SceneBatches(recipe), batch_size=None, sampler=steps, num_workers=workers))
 
 
 def training_loss(sam: Sam, batch: Batch, recipe: Recipe, step: int) -> tuple[Tensor, dict[str, float]]:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from samlite.learning import commands
-from samlite.learning.training import Recipe, Stage
+from samlite.learning.recipe import Recipe, Stage
 from samlite.learning.weights import read_training
 
 MODEL = {"patch_size": 8, "width": 16, "depth": 1, "heads": 2, "channels": 16, "decoder_heads": 2, "decoder_mlp": 32}

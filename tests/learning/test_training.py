@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from samlite.learning.optimiser import Muon, build_optimisers, orthogonalise
-from samlite.learning.training import Recipe, Stage, Trainer, make_batch, resized_state, train
+from samlite.learning.recipe import Recipe, Stage, make_batch
+from samlite.learning.training import Trainer, resized_state, train
 from samlite.sam import document_sam
 
 MODEL = {"patch_size": 8, "width": 32, "depth": 2, "heads": 2, "channels": 32, "decoder_heads": 4, "decoder_mlp": 64}
