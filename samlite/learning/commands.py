@@ -47,7 +47,7 @@ def run_train(args: argparse.Namespace) -> int:
         trainer.load(run / "state.pt")
         print(f"going on from step {trainer.step} of {recipe.steps} in {run}")
     workers = 1 if args.device == "cpu" else 0
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # a polite kill saves first, like Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill saves first, as Ctrl-C does
     try:
         finished = train(trainer, run, workers=workers, minutes=args.minutes)
     except KeyboardInterrupt:
