@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from samlite.layers import LayerNorm2d, record
 
-FREQUENCY = 2.0  # waves across the picture, standard deviation: with 1 a click cannot tell neighbouring patches apart
+FREQUENCY = 2.0  # waves across the picture, standard deviation: with 1, neighbouring patches have nearly equal codes
 POINT_TYPES = ("background point", "foreground point", "first corner", "second corner")
 
 

@@ -1,7 +1,4 @@
-"""How the small model starts: what breaks the plateau at which it answers with discs.
-
-Each of the four was measured to matter at this size; without them training needs several times the pictures.
-"""
+"""How the small model starts: four measures against the plateau at which it answers every click with discs."""
 
 import torch
 from einops import rearrange

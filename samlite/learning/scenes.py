@@ -24,7 +24,7 @@ from samlite.learning.draw import Draw
 HARMONICS = 5  # of the outline of a shape
 TEXTURES = 4  # kinds of texture in one picture
 FULL = 1.0  # detail
-CACHED_PIXELS = 65536  # made at once on a CPU: more than this leaves its cache and takes four times as long
+CACHED_PIXELS = 65536  # made at once on a CPU: larger pieces bring no speed, only memory
 
 
 @dataclass
