@@ -28,6 +28,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, default=None, help="so many steps at the size that ships, in place of the whole recipe"
     )
+    parser.add_argument("--size", type=int, default=None, help="with --steps: the input size, in place of the one that ships")
+    parser.add_argument("--batch", type=int, default=None, help="with --steps: scenes a step")
+    parser.add_argument("--decay", type=int, default=None, help="with --steps: how many of them let the rate fall (half)")
     parser.add_argument("--minutes", type=float, default=None, help="stop after this long; the same command goes on")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the model (scenes are made beside it)")
@@ -40,7 +43,7 @@ def run_train(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     recipe = replace(RECIPES[args.name], seed=args.seed)
     if args.steps is not None:
-        recipe = last_stage(recipe, args.steps)
+        recipe = last_stage(recipe, args.steps, args.size, args.batch, args.decay)
     run = args.run or Path("runs") / args.name
     trainer = Trainer(recipe, args.device, load_document_sam(args.init) if args.init else None)
     if (run / "state.pt").exists():
@@ -70,11 +73,18 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
-def last_stage(recipe: Recipe, steps: int) -> Recipe:
-    """``steps`` of the recipe's last stage alone, in full detail from the start: for going on from trained weights."""
+def last_stage(
+    recipe: Recipe, steps: int, size: int | None = None, batch: int | None = None, decay: int | None = None
+) -> Recipe:
+    """``steps`` of the recipe's last stage alone, in full detail from the start: for going on from trained weights.
+
+    ``size`` and ``batch`` take the place of the stage's own; the rate falls in the last ``decay`` steps (None: half).
+    """
     if steps < 1:
         raise ValueError(f"--steps must be at least 1, not {steps}")
-    return replace(recipe, stages=(replace(recipe.stages[-1], steps=steps),), ramp=1, decay=max(1, steps // 2))
+    stage = recipe.stages[-1]
+    stage = replace(stage, steps=steps, image_size=size or stage.image_size, batch=batch or stage.batch)
+    return replace(recipe, stages=(stage,), ramp=1, decay=max(1, steps // 2) if decay is None else decay)
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:

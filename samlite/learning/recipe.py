@@ -33,10 +33,11 @@ class Recipe:
         }
     )  # fmt: skip
     stages: tuple[Stage, ...] = (Stage(64, 2000, 32), Stage(128, 3000, 16))
+    shapes: tuple[int, int] = (8, 28)  # fewest and most in a scene: many small regions, as people see them in photos
     clicks: int = 8  # first clicks an image
-    second_round: int = 4  # of them that go on to a second round
+    second_round: int = 2  # of them that go on to a second round
     warm_up: int = 150
-    decay: int = 1000  # steps at the end in which the learning rate falls to nothing
+    decay: int = 1000  # steps at the end in which the learning rate falls to nothing; 0: it does not fall
     ramp: int = 600  # steps in which scenes go from flat colours to full detail
     full_share: float = 0.35  # of the scenes then are in full detail; the others lie between that and flat colours
     average: float = 0.996  # exponential moving average of the weights
@@ -55,7 +56,8 @@ class Recipe:
 
     def rate_at(self, step: int) -> float:
         """The share of the full learning rate: warm-up, plateau, linear decay."""
-        return min(1.0, (step + 1) / self.warm_up, max(0.0, (self.steps - step) / self.decay))
+        falling = max(0.0, (self.steps - step) / self.decay) if self.decay else 1.0
+        return min(1.0, (step + 1) / self.warm_up, falling)
 
 
 TINY = Recipe()
@@ -83,7 +85,8 @@ def make_batch(recipe: Recipe, step: int, device: torch.device | str = "cpu") ->
     uniform = torch.rand(3, stage.batch, generator=generator, device=device)
     progress = min(1.0, step / max(1, recipe.ramp))
     detail = progress * torch.where(uniform[0] < recipe.full_share, 1.0, uniform[1])
-    scenes = SceneGenerator(stage.image_size, device=device)(stage.batch, generator, detail)
+    fewest, most = recipe.shapes
+    scenes = SceneGenerator(stage.image_size, most, device, fewest)(stage.batch, generator, detail)
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
     images, labels = frame_as_photo((scenes.images - mean) / std, scenes.labels, uniform[2])
     return Batch(images, labels, *simulate.sample_clicks(labels, recipe.clicks, generator))

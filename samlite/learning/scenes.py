@@ -39,14 +39,17 @@ class Scenes:
 
 
 class SceneGenerator:
-    """Makes batches of scenes. ``shapes`` is the largest number of shapes in a pile.
+    """Makes batches of scenes. ``fewest`` and ``shapes`` are the smallest and the largest number of shapes in a pile.
 
     ``detail`` in [0, 1] is the knob of difficulty: 1 keeps textures, shading and shadows, 0 gives every subpart one
     flat colour, easy to tell from its neighbours', and what lies between is a blend of both.
     """
 
-    def __init__(self, size: int, shapes: int = 20, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, size: int, shapes: int = 20, device: torch.device | str = "cpu", fewest: float | int = 2
+    ) -> None:
         self.size = size
+        self.fewest = fewest
         self.shapes = shapes
         self.device = torch.device(device)
 
@@ -67,7 +70,7 @@ class SceneGenerator:
     def _pile(self, draw: Draw, batch: int) -> dict[str, Tensor]:
         """The parameters (B, Q) of every shape: place, size, outline, and the object that it belongs to."""
         shape = (batch, self.shapes)
-        count = draw.log_uniform((batch, 1), 2, self.shapes)  # shapes in this picture
+        count = draw.log_uniform((batch, 1), self.fewest, self.shapes)  # shapes in this picture
         order = torch.arange(self.shapes, device=self.device).expand(shape)
         largest, smallest = draw.uniform((batch, 1), 0.35, 1.1), draw.log_uniform((batch, 1), 0.06, 0.3)
         fall = (order / count.clamp(min=1)).clamp(max=1) ** draw.uniform((batch, 1), 0.4, 1.5)

@@ -24,7 +24,7 @@ from samlite.learning.optimiser import build_optimisers
 from samlite.learning.recipe import Batch, Recipe, batches, make_batch, step_generator
 from samlite.sam import Sam, document_sam
 
-LEVELS_WEIGHT = 0.2  # of the loss that gives each mask its level, against the minimum over masks
+LEVELS_WEIGHT = 0.5  # of the loss that gives each mask its level, against the minimum over masks
 SECOND_ROUNDS = {"correct": 0.4, "correct without mask": 0.15, "box": 0.25, "box and click": 0.05, "rough mask": 0.15}
 
 
