@@ -14,7 +14,7 @@ import torch
 from samlite.learning import evaluation
 from samlite.learning.recipe import TINY, Recipe
 from samlite.learning.training import Trainer, train
-from samlite.learning.weights import CARD, save_weights, write_card
+from samlite.learning.weights import CARD, read_training, save_weights, write_card
 from samlite.registry import TINY_WEIGHTS, load_document_sam, sam_model_registry
 from samlite.sam import Sam
 
@@ -28,9 +28,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, default=None, help="so many steps at the size that ships, in place of the whole recipe"
     )
-    parser.add_argument("--size", type=int, default=None, help="with --steps: the input size, in place of the one that ships")
+    parser.add_argument("--size", type=int, default=None, help="with --steps: input size (the one that ships)")
     parser.add_argument("--batch", type=int, default=None, help="with --steps: scenes a step")
-    parser.add_argument("--decay", type=int, default=None, help="with --steps: how many of them let the rate fall (half)")
+    parser.add_argument("--decay", type=int, default=None, help="with --steps: in how many the rate falls (half)")
     parser.add_argument("--minutes", type=float, default=None, help="stop after this long; the same command goes on")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the model (scenes are made beside it)")
@@ -63,6 +63,7 @@ def run_train(args: argparse.Namespace) -> int:
         "threads": args.threads,
         "torch": torch.__version__,
         "started from": str(args.init) if args.init else "nothing",
+        "before": read_training(args.init) if args.init else None,
     }
     weights = run / f"{args.name}.safetensors"
     save_weights(trainer.averaged(), recipe.model, weights, training)

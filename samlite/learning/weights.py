@@ -26,7 +26,7 @@ def save_weights(sam: Sam, model: dict[str, int], path: Path, training: dict[str
 
 
 def read_training(path: Path) -> dict[str, object]:
-    """The "training" entry of a weights file: recipe, steps, minutes, machine."""
+    """The "training" entry of a weights file: recipe, steps, minutes, machine, and the same of the run before it."""
     with safe_open(path, framework="pt") as file:
         return json.loads((file.metadata() or {}).get("training", "{}"))
 
@@ -48,10 +48,11 @@ def card_tables(card: dict) -> str:
     """The figures of a card as Markdown tables."""
     figures, training, weights = card["figures"], card["training"], card["weights"]
     speed = figures["speed"]
+    runs = runs_of(training)
     lines = [
         f"`{weights['file']}`: {weights['bytes'] / 1e6:.1f} MB, SHA-256 `{weights['sha256']}`; "
-        f"{training['steps done']} steps, {training['minutes']} minutes on {training['threads']} CPU thread(s), "
-        f"torch {training['torch']}.",
+        f"{sum(run['steps done'] for run in runs)} steps, {sum(run['minutes'] for run in runs):.0f} minutes on "
+        f"{training['threads']} CPU thread(s) in {len(runs)} run(s), torch {training['torch']}.",
         "",
         f"Measured {figures['date']} with {speed['threads']} thread(s) on {speed['cores']} cores: encode "
         f"{speed['encode ms']} ms, one click with three masks {speed['click ms']} ms.",
@@ -72,6 +73,14 @@ def card_tables(card: dict) -> str:
             f"whole (each above 0.5 IoU, one to one) in {levels['recognised']:.1%}.",
         ]
     return "\n".join(lines)
+
+
+def runs_of(training: dict) -> list[dict]:
+    """A model's training, oldest run first: each run says in "before" what made the weights that it started from."""
+    runs = [training]
+    while runs[0].get("before"):
+        runs.insert(0, runs[0]["before"])
+    return runs
 
 
 def digest(path: Path) -> str:

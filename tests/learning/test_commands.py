@@ -15,7 +15,7 @@ from PIL import Image
 
 from samlite.learning import commands
 from samlite.learning.recipe import Recipe, Stage
-from samlite.learning.weights import read_training
+from samlite.learning.weights import read_training, runs_of
 
 MODEL = {"patch_size": 8, "width": 16, "depth": 1, "heads": 2, "channels": 16, "decoder_heads": 2, "decoder_mlp": 32}
 SHORT = Recipe(MODEL, (Stage(32, 6, 2),), clicks=2, second_round=1, warm_up=2, decay=2, ramp=2)
@@ -63,7 +63,9 @@ def test_start_from_weights(short_recipe, tmp_path):
     commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path / "a")))
     first = tmp_path / "a" / "tiny.safetensors"
     commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path / "b"), "--init", str(first)))
-    assert read_training(tmp_path / "b" / "tiny.safetensors")["started from"] == str(first)
+    training = read_training(tmp_path / "b" / "tiny.safetensors")
+    assert training["started from"] == str(first) and training["before"] == read_training(first)
+    assert runs_of(training) == [read_training(first), training]
 
 
 def test_steps_are_spent_at_the_size_that_ships(monkeypatch, tmp_path, capsys):
@@ -72,6 +74,10 @@ def test_steps_are_spent_at_the_size_that_ships(monkeypatch, tmp_path, capsys):
     assert "finished at step 2 of 2" in capsys.readouterr().out
     recipe = read_training(tmp_path / "tiny.safetensors")["recipe"]
     assert recipe["stages"] == [{"image_size": 48, "steps": 2, "batch": 3}]
+    words = ("--steps", "3", "--size", "40", "--batch", "1", "--decay", "0", "--run", str(tmp_path / "other"))
+    commands.run_train(parse(commands.add_train_arguments, "tiny", *words))
+    recipe = read_training(tmp_path / "other" / "tiny.safetensors")["recipe"]
+    assert recipe["stages"] == [{"image_size": 40, "steps": 3, "batch": 1}] and recipe["decay"] == 0
     with pytest.raises(ValueError, match="--steps must be at least 1, not 0"):
         commands.last_stage(SHORT, 0)
 

@@ -46,6 +46,13 @@ def test_piles_differ_in_number():
     assert min(counts) <= 4 and max(counts) >= 10
 
 
+def test_a_full_pile_has_smaller_regions():
+    generator = torch.Generator().manual_seed(5)
+    crowded = SceneGenerator(48, shapes=28, fewest=20)(20, generator)
+    regions = [len(scene[2].unique()) for scene in crowded.labels]
+    assert sum(regions) > 1.5 * sum(len(scene[2].unique()) for scene in make(5, batch=20).labels)
+
+
 @pytest.mark.parametrize(("detail", "larger"), [(0.0, False), (1.0, True)])
 def test_detail_is_what_varies_inside_a_subpart(detail, larger):
     scenes = make(6, batch=20, detail=detail)
