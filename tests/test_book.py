@@ -57,7 +57,8 @@ class References(HTMLParser):
 
 
 def test_every_chapter_has_its_page(pages: Path) -> None:
-    assert CHAPTERS == sorted(CHAPTERS), "chapters stand in the document's order"
+    notebooks = [chapter for chapter in CHAPTERS if chapter.startswith("notebooks/")]
+    assert notebooks == sorted(notebooks), "chapters stand in the document's order"
     for chapter in PAGES:
         assert (pages / f"{chapter}.html").is_file()
     first = (pages / "book" / "index.html").read_text(encoding="utf-8")
