@@ -1,0 +1,150 @@
+"""Click, look, correct: the loop in which a mask is refined, against a truth that is known (document §1.3).
+
+A real annotator sees what is wrong. Here a function does: it clicks where the mask is wrong most deeply, so that every
+step can be measured. `samlite.learning.simulate` does the same for training, by chance and in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, UInt8
+from matplotlib.figure import Figure
+from scipy import ndimage
+
+from samlite.learning import simulate
+from samlite.learning.losses import pairwise_iou
+from samlite.learning.scenes import SceneGenerator
+from samlite.masks import mask_iou
+from samlite.notebook.plots import masks_over_photo
+from samlite.notebook.prompt_plots import mark
+from samlite.notebook.style import INK, PAPER
+from samlite.predictor import SamPredictor
+from samlite.sam import Sam
+
+SEED = 3_000_017  # far from the seeds of training and of evaluation
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of the loop: the click that was added, the answer, and what it is worth.
+
+    ``chosen`` is the candidate with the highest predicted IoU; ``iou`` is its true one, ``best_iou`` that of the best
+    candidate.
+    """
+
+    click: tuple[int, int, int]  # x, y, label
+    masks: Bool[np.ndarray, "k height width"]
+    iou_predictions: Float[np.ndarray, " k"]
+    low_res_logits: Float[np.ndarray, "k h w"]
+    chosen: int
+    iou: float
+    best_iou: float
+
+    @property
+    def mask(self) -> Bool[np.ndarray, "height width"]:
+        """The candidate in use."""
+        return self.masks[self.chosen]
+
+
+def correcting_click(
+    mask: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]
+) -> tuple[int, int, int]:
+    """(x, y, label) of the click that a careful annotator would give: in the middle of the widest mistake.
+
+    Label 1 where the mask lacks a piece of the object, 0 where it has too much. With an empty mask this is the first
+    click. Raises ValueError when there is nothing to correct.
+    """
+    wrong = (truth & ~mask, mask & ~truth)  # missing, too much
+    depths = [ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1] for region in wrong]
+    kind = int(depths[1].max() > depths[0].max())
+    if depths[kind].max() == 0:
+        raise ValueError("mask and truth are equal: there is nothing to correct")
+    y, x = np.unravel_index(int(depths[kind].argmax()), mask.shape)
+    return int(x), int(y), 1 - kind
+
+
+def refine(
+    predictor: SamPredictor,
+    truth: Bool[np.ndarray, "height width"],
+    rounds: int = 5,
+    keep_logits: bool = True,
+) -> list[Round]:
+    """The loop on the photo that ``predictor`` holds. Every round adds one correcting click to those before.
+
+    ``keep_logits``: from the second round on the low-res logits of the chosen candidate go in as ``mask_input``, as in
+    training. Ends early when the mask is perfect. Raises ValueError when ``truth`` is empty or not of the photo's size.
+    """
+    if truth.shape != predictor.original_size or not truth.any():
+        raise ValueError(
+            f"truth has shape {truth.shape} and {truth.sum()} pixels: a mask of the photo's size "
+            f"{predictor.original_size} with at least one pixel is expected"
+        )
+    done: list[Round] = []
+    mask, logits = np.zeros_like(truth), None
+    while len(done) < rounds and (mask != truth).any():
+        clicks = [each.click for each in done] + [correcting_click(mask, truth)]
+        answer = predictor.predict(
+            point_coords=[click[:2] for click in clicks],
+            point_labels=[click[2] for click in clicks],
+            mask_input=logits if keep_logits else None,
+        )
+        masks, iou_predictions, low_res_logits = answer
+        chosen = int(iou_predictions.argmax())
+        true = mask_iou(masks, truth)
+        done.append(Round(clicks[-1], *answer, chosen, float(true[chosen]), float(true.max())))
+        mask, logits = masks[chosen], low_res_logits[chosen : chosen + 1]
+    return done
+
+
+def rounds_figure(
+    photo: UInt8[np.ndarray, "height width 3"],
+    rounds: Sequence[Round],
+    truth: Bool[np.ndarray, "height width"],
+    panel: float | int = 3.2,
+) -> Figure:
+    """Round after round: the mask, all clicks so far, and the outline of the truth as a dashed line."""
+    titles = [f"click {number}\nIoU {each.iou:.2f}" for number, each in enumerate(rounds, 1)]
+    figure = masks_over_photo(photo, np.stack([each.mask for each in rounds]), titles, panel=panel)
+    figure.set_figheight(figure.get_figheight() + 0.4)  # the titles have two lines
+    for number, axes in enumerate(figure.axes, 1):
+        for colour, width in ((INK, 3.5), (PAPER, 1.8)):
+            axes.contour(truth, levels=[0.5], colors=colour, linewidths=width, linestyles="dashed")
+        for x, y, label in (each.click for each in rounds[:number]):
+            mark(axes, x, y, "foreground point" if label else "background point")
+    return figure
+
+
+@torch.inference_mode()
+def refine_scenes(sam: Sam, scenes: int = 16, clicks: int = 8, rounds: int = 5) -> dict[str, Float[np.ndarray, " r"]]:
+    """The loop on generated scenes: mean IoU of the chosen mask after 1, 2, … clicks, with the logits and without.
+
+    Both begin with the same first clicks, ``clicks`` on each of so many ``scenes``; each click means a subpart, a part
+    or a whole, and the truth is that region.
+    """
+    generator = torch.Generator(sam.device)
+    generator.manual_seed(SEED)
+    stride = sam.image_size // (4 * sam.image_encoder.grid_size)
+    made = SceneGenerator(sam.image_size, device=sam.device)(scenes, generator)
+    points, level = simulate.sample_clicks(made.labels, clicks, generator)
+    regions = rearrange(simulate.regions_at(made.labels, points, stride), "b p level h w -> (b p) level h w")
+    target = regions[torch.arange(len(regions)), level.flatten()]
+    embedding = repeat(sam.encode_image(sam.normalise(made.images)), "b c y x -> (b p) c y x", p=clicks)
+    curves = {}
+    for name, keep in (("with the previous logits", True), ("clicks alone", False)):
+        generator.manual_seed(SEED + 1)  # both are corrected by the same chance
+        where, label = rearrange(points, "b p xy -> (b p) 1 xy"), torch.ones(len(target), 1, dtype=torch.long)
+        previous, curve = None, []
+        for _ in range(rounds):
+            mask = previous[:, None] if keep and previous is not None else None
+            logits, predicted = sam.decode_masks(embedding, where, label.to(where.device), mask=mask)
+            previous = logits[torch.arange(len(logits)), predicted.argmax(-1)]
+            curve.append(float(pairwise_iou(previous[:, None], target[:, None]).mean()))
+            point, kind = simulate.correcting_clicks(previous, target, stride, generator)
+            where, label = torch.cat([where, point[:, None]], 1), torch.cat([label, kind[:, None].cpu()], 1)
+        curves[name] = np.array(curve)
+    return curves
