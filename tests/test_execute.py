@@ -5,7 +5,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from samlite.notebook.execute import main
+from samlite.notebook.execute import main, run
 
 PICTURE = """from IPython.display import Image
 import base64
@@ -40,3 +40,12 @@ def test_a_chapter_that_fails_is_left_as_it_was(tmp_path):
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         main([str(path)])
     assert path.read_bytes() == before
+
+
+def test_a_run_tells_what_it_cost(tmp_path):
+    notebook = new_notebook(cells=[new_code_cell("held = bytearray(50_000_000)")])
+    cost = run(notebook, tmp_path)
+    assert len(notebook.cells) == 1  # the question to the kernel leaves no trace
+    assert cost["seconds"] > 0 and cost["cores"] >= 1 and cost["device"] == "cpu" and cost["torch"] is None
+    if cost["peak_megabytes"] is not None:  # not on Windows
+        assert cost["peak_megabytes"] > 50 and cost["cpu_seconds"] > 0

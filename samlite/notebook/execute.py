@@ -1,17 +1,23 @@
 """Chapters are committed as they ran: ``python -m samlite.notebook.execute notebooks/05_image_encoder.ipynb``.
 
 Every cell in order, from a clean kernel, in place. Nothing is kept that belongs to the machine: no times, no version of
-Python, no state of widgets. What the pictures say in words is put where the book looks for it, too.
+Python, no state of widgets. What the pictures say in words is put where the book looks for it, too. How long a chapter
+took, how much memory, and on what machine, goes into a file of its own for the page of run times (``run_times.py``).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+
+from samlite.notebook import run_times
 
 SECONDS_A_CELL = 120
 METADATA = {
@@ -20,8 +26,13 @@ METADATA = {
 }
 
 
-def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
-    """Execute a notebook in place, its kernel working in ``folder``. Raises nbclient's error when a cell fails."""
+def run(notebook: nbformat.NotebookNode, folder: Path) -> dict[str, Any]:
+    """Execute a notebook in place, its kernel working in ``folder``. Returns what the run cost.
+
+    Raises nbclient's error when a cell fails.
+    """
+    started, load = time.perf_counter(), run_times.load()
+    notebook.cells.append(nbformat.v4.new_code_cell(run_times.PROBE))  # asks the kernel what it has held
     client = NotebookClient(
         notebook,
         timeout=SECONDS_A_CELL,
@@ -30,12 +41,15 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
+    seconds = time.perf_counter() - started
+    told = json.loads("".join(output.text for output in notebook.cells.pop().outputs))
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         words = [kind["alt"] for output in cell.get("outputs", []) for kind in _pictures(output) if kind.get("alt")]
         cell.metadata.pop("mystnb", None)
         if words:  # Jupyter Book gives all pictures of a cell the same words
             cell.metadata["mystnb"] = {"image": {"alt": " ".join(words)}}
+    return {"seconds": round(seconds, 1), **told, "load": load, "date": time.strftime("%Y-%m-%d")}
 
 
 def _pictures(output: nbformat.NotebookNode) -> list[dict[str, str]]:
@@ -48,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     for path in parser.parse_args(arguments).notebooks:
         notebook = nbformat.read(path, as_version=4)
-        run(notebook, path.parent)
+        cost = run(notebook, path.parent)
         nbformat.write(notebook, path)  # only when every cell has run
+        run_times.keep(path, cost)
     return 0
 
 
