@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from samlite.fast import use_folded_decoder
 from samlite.learning import simulate
+from samlite.learning.affinity import AffinityHead
 from samlite.learning.initialise import initialise
 from samlite.learning.losses import iou_loss, level_by_level, minimum_over_masks, pairwise_iou, pairwise_mask_loss
 from samlite.learning.optimiser import build_optimisers
@@ -25,10 +26,13 @@ from samlite.learning.recipe import Batch, Recipe, batches, make_batch, step_gen
 from samlite.sam import Sam, document_sam
 
 LEVELS_WEIGHT = 0.5  # of the loss that gives each mask its level, against the minimum over masks
+AFFINITY_WEIGHT = 1.0
 SECOND_ROUNDS = {"correct": 0.4, "correct without mask": 0.15, "box": 0.25, "box and click": 0.05, "rough mask": 0.15}
 
 
-def training_loss(sam: Sam, batch: Batch, recipe: Recipe, step: int) -> tuple[Tensor, dict[str, float]]:
+def training_loss(
+    sam: Sam, batch: Batch, recipe: Recipe, step: int, affinity: AffinityHead | None = None
+) -> tuple[Tensor, dict[str, float]]:
     """The loss of one step, and figures for the log."""
     generator = step_generator(recipe.seed, step, 1, sam.device)
     side = 4 * sam.image_encoder.grid_size
@@ -56,6 +60,8 @@ def training_loss(sam: Sam, batch: Batch, recipe: Recipe, step: int) -> tuple[Te
     previous = logits[chosen, best].detach()
     second = second_round_loss(sam, many[chosen], click[chosen], meant, previous, stride, generator)
     loss = first.mean() + 0.5 * second
+    together = affinity(embedding, batch.labels, generator) if affinity else torch.zeros(())
+    loss = loss + AFFINITY_WEIGHT * together
     figures = {
         "loss": loss.detach(),
         "click": overlap.amax(1).gather(1, level.view(-1, 1)).mean(),
@@ -63,6 +69,7 @@ def training_loss(sam: Sam, batch: Batch, recipe: Recipe, step: int) -> tuple[Te
         "selected": overlap.gather(1, predicted.argmax(-1)[:, None, None].expand(-1, 1, 3))[:, 0]
         .gather(1, level.view(-1, 1)).mean(),
         "levels": overlap.diagonal(dim1=1, dim2=2).mean(),
+        "affinity": together.detach(),
         "iou error": (predicted.detach() - expected).abs().mean(),
     }  # fmt: skip
     return loss, {name: float(value) for name, value in figures.items()}
@@ -122,19 +129,24 @@ class Trainer:
         else:
             self.sam.load_state_dict(resized_state(start_from.state_dict(), self.sam))
         self.sam.to(device).train()
+        self.affinity = AffinityHead(recipe.model["channels"]).to(device)
         self.average = {name: value.clone() for name, value in self.sam.state_dict().items()}
-        self.optimisers = build_optimisers(self.sam)
+        self.optimisers = self.build_optimisers()
         self.base_rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
 
     def build(self, image_size: int) -> Sam:
         """The recipe's model at an input size, with the fast exact decoder."""
         return use_folded_decoder(document_sam(image_size=image_size, **self.recipe.model))
 
+    def build_optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """Muon and AdamW for the model, and another AdamW for the helper that is thrown away."""
+        return *build_optimisers(self.sam), torch.optim.AdamW(self.affinity.parameters(), lr=1.5e-3, weight_decay=0.0)
+
     def train_step(self, batch: Batch) -> dict[str, float]:
         recipe = self.recipe
         for optimiser, rate in zip(self.optimisers, self.base_rates, strict=True):
             optimiser.param_groups[0]["lr"] = rate * recipe.rate_at(self.step)
-        loss, figures = training_loss(self.sam, batch, recipe, self.step)
+        loss, figures = training_loss(self.sam, batch, recipe, self.step, self.affinity)
         if not torch.isfinite(loss):
             raise RuntimeError(f"the loss is {float(loss)} at step {self.step}: start again from the last saved state")
         loss.backward()
@@ -160,7 +172,7 @@ class Trainer:
         state = [optimiser.state_dict() for optimiser in self.optimisers]
         self.sam = larger.to(self.sam.device).train()
         self.average = {name: value.to(self.sam.device) for name, value in average.items()}
-        self.optimisers = build_optimisers(self.sam)
+        self.optimisers = self.build_optimisers()
         for optimiser, old in zip(self.optimisers, state, strict=True):
             for index, entry in old["state"].items():  # moments of a table that changed its size start anew
                 parameter = optimiser.param_groups[0]["params"][index]
@@ -181,6 +193,7 @@ class Trainer:
         state = {
             "recipe": asdict(self.recipe), "step": self.step, "seconds": self.seconds,
             "image_size": self.sam.image_size, "model": self.sam.state_dict(), "average": self.average,
+            "affinity": self.affinity.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,8 +214,9 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         if state["image_size"] != self.sam.image_size:
             self.sam = self.build(state["image_size"]).to(self.sam.device).train()
-            self.optimisers = build_optimisers(self.sam)
+            self.optimisers = self.build_optimisers()
         self.sam.load_state_dict(state["model"])
+        self.affinity.load_state_dict(state["affinity"])
         self.average = state["average"]
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
