@@ -31,6 +31,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=None, help="with --steps: input size (the one that ships)")
     parser.add_argument("--batch", type=int, default=None, help="with --steps: scenes a step")
     parser.add_argument("--decay", type=int, default=None, help="with --steps: in how many the rate falls (half)")
+    parser.add_argument("--rate", type=float, default=1.0, help="share of the full learning rate to begin with (1)")
     parser.add_argument("--minutes", type=float, default=None, help="stop after this long; the same command goes on")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the model (scenes are made beside it)")
@@ -41,7 +42,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def run_train(args: argparse.Namespace) -> int:
     """Train, or go on training, in the run's folder; export the averaged weights whenever it stops."""
     torch.set_num_threads(args.threads)
-    recipe = replace(RECIPES[args.name], seed=args.seed)
+    recipe = replace(RECIPES[args.name], seed=args.seed, rate=args.rate)
     if args.steps is not None:
         recipe = last_stage(recipe, args.steps, args.size, args.batch, args.decay)
     run = args.run or Path("runs") / args.name

@@ -68,8 +68,8 @@ class Draw:
         batch = len(images)
         soft = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
         softer = F.conv2d(F.pad(soft, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
-        blurred = torch.where(self.chance((batch, 1, 1, 1), 0.25), softer, soft)
-        return torch.lerp(images, blurred, self.uniform((batch, 1, 1, 1), 0.1, 1))
+        blurred = torch.where(self.chance((batch, 1, 1, 1), 0.15), softer, soft)
+        return torch.lerp(images, blurred, self.uniform((batch, 1, 1, 1), 0, 0.8))
 
     def tone(self, images: Tensor) -> Tensor:
         """The range of a photo: brightness and contrast as cameras give them, a colour cast; one in ten is grey."""

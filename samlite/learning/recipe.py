@@ -36,6 +36,7 @@ class Recipe:
     shapes: tuple[int, int] = (8, 28)  # fewest and most in a scene: many small regions, as people see them in photos
     clicks: int = 8  # first clicks an image
     second_round: int = 2  # of them that go on to a second round
+    rate: float = 1.0  # share of the full learning rate at which the run begins
     warm_up: int = 150
     decay: int = 1000  # steps at the end in which the learning rate falls to nothing; 0: it does not fall
     ramp: int = 600  # steps in which scenes go from flat colours to full detail
@@ -57,7 +58,7 @@ class Recipe:
     def rate_at(self, step: int) -> float:
         """The share of the full learning rate: warm-up, plateau, linear decay."""
         falling = max(0.0, (self.steps - step) / self.decay) if self.decay else 1.0
-        return min(1.0, (step + 1) / self.warm_up, falling)
+        return self.rate * min(1.0, (step + 1) / self.warm_up, falling)
 
 
 TINY = Recipe()

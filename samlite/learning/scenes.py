@@ -235,7 +235,7 @@ class SceneGenerator:
         subpart = labels[:, 0]
         flat = look_up(leaf, subpart)
         textures = draw.textures(batch, TEXTURES, r)
-        amplitude = draw.log_uniform((batch, shapes * 3, 1), 0.01, 0.25) * draw.uniform((batch, 1, 1), 0.3, 1.2)
+        amplitude = draw.log_uniform((batch, shapes * 3, 1), 0.003, 0.2) * draw.uniform((batch, 1, 1), 0.2, 1.0)
         mix = amplitude * F.one_hot(draw.integer((batch, shapes * 3), TEXTURES), TEXTURES)
         own = draw.chance((batch, shapes * 9, 1), 0.3)  # some subparts have a texture of their own
         own_mix = amplitude.repeat_interleave(3, 1) * F.one_hot(draw.integer((batch, shapes * 9), TEXTURES), TEXTURES)
@@ -252,7 +252,7 @@ class SceneGenerator:
         images = draw.blur(images)
         images = (
             images
-            + draw.normal(images.shape) * draw.log_uniform((batch, 1, 1, 1), 0.002, 0.06) * detail[:, None, None, None]
+            + draw.normal(images.shape) * draw.log_uniform((batch, 1, 1, 1), 0.002, 0.03) * detail[:, None, None, None]
         )
         return draw.tone(images) * 255
 
