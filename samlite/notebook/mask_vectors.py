@@ -1,0 +1,164 @@
+"""Mask vectors as what they are, linear classifiers of places: their scores, and an editor to bend them (§1.8.4)."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import ipywidgets
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from samlite.masks import overlay_masks
+from samlite.notebook import attention_views, style
+from samlite.notebook.decoder_views import DecoderViews
+from samlite.notebook.style import BLUE, FAINT, INK, PAPER
+
+if TYPE_CHECKING:
+    from IPython.display import Image as ShownImage
+
+
+def vector_figure(views: DecoderViews, vectors: Float[Tensor, "v c"], titles: list[str]) -> Figure:
+    """One row a vector: the mask that it cuts out, its scores over the photo, and their histogram."""
+    ratio = views.photo.shape[0] / views.photo.shape[1]
+    figure = Figure(figsize=(10.5, (3.2 * ratio + 0.75) * len(vectors)), layout="constrained")
+    for vector, title, line in zip(vectors, titles, figure.subplots(len(vectors), 3, squeeze=False), strict=True):
+        _draw_mask(line[0], views, vector, title)
+        logits = views.logits_of(vector)
+        attention_views.draw_map(line[1], views, logits, "score of every place", diverging=True, cross=False)
+        draw_scores(line[2], scores_in_photo(views, logits))
+    return figure
+
+
+def scores_in_photo(views: DecoderViews, logits: Float[Tensor, "h w"]) -> Float[Tensor, " places"]:
+    """The scores of the places that hold photo; those in the padding are left out."""
+    cells, side = len(logits), views.frames.image_size
+    rows, columns = (-(-length * cells // side) for length in views.frames.input_size)
+    return logits[:rows, :columns].flatten()
+
+
+def draw_scores(axes: Axes, scores: Float[Tensor, " places"], bins: int = 60) -> None:
+    """The histogram of scores, filled above the threshold 0, where the mask is, and empty below it."""
+    edges = np.histogram_bin_edges(scores.numpy(), bins)
+    for part, colour, fill in ((scores[scores <= 0], FAINT, False), (scores[scores > 0], BLUE, True)):
+        axes.hist(part.numpy(), edges, histtype="stepfilled", facecolor=colour if fill else "none", edgecolor=colour,
+                  linewidth=1.5)  # fmt: skip
+    axes.axvline(0, color=INK, linewidth=2)
+    share = float((scores > 0).double().mean())
+    axes.set(yticks=[], xlabel="score", title=f"{share:.1%} above 0")
+    axes.spines["left"].set_visible(False)
+
+
+def _draw_mask(axes: Axes, views: DecoderViews, vector: Float[Tensor, " c"], title: str) -> None:
+    mask = views.mask_of(vector)
+    axes.set(xticks=[], yticks=[], title=title)
+    axes.spines[:].set_visible(False)
+    axes.imshow(overlay_masks(views.photo, mask[None]))
+    if mask.any() and not mask.all():
+        axes.contour(mask, levels=[0.5], colors=INK, linewidths=3)
+        axes.contour(mask, levels=[0.5], colors=PAPER, linewidths=1.2)
+    attention_views.draw_prompt(axes, views)
+
+
+class MaskVectorEditor(ipywidgets.VBox):
+    """Mix two mask vectors, stretch the result, keep only its strongest channels, or move it: and see the mask.
+
+        editor = MaskVectorEditor(views)
+        editor                                             # sliders and a picture
+        editor.edit(mix=0.5, kept=8)                       # the same in code
+        editor.picture()                                   # the same for the printed page
+
+    The vector is ``scale`` · ((1 − ``mix``) · mask ``first`` + ``mix`` · mask ``second``), of which the ``kept``
+    channels that move the scores most stay and the others become 0; ``moved`` then gives every channel's weight to
+    its neighbour. Raises ValueError for a value that is not on its slider.
+    """
+
+    _CHOICES = ("first", "second", "mix", "scale", "kept", "moved")
+
+    def __init__(self, views: DecoderViews) -> None:
+        self.views = views
+        masks, channels = views.tensor("mask_vectors").shape
+        choices = [(f"mask {k}", k) for k in range(masks)]
+        wide = {"layout": {"width": "420px"}, "style": {"description_width": "150px"}}
+        self.controls = {
+            "first": ipywidgets.Dropdown(options=choices, value=0, description="from", **wide),
+            "second": ipywidgets.Dropdown(options=choices, value=masks - 1, description="to", **wide),
+            "mix": ipywidgets.FloatSlider(0.0, min=0, max=1, step=0.05, description="on the way", **wide),
+            "scale": ipywidgets.FloatSlider(1.0, min=-2, max=2, step=0.25, description="times", **wide),
+            "kept": ipywidgets.IntSlider(channels, min=0, max=channels, description="channels kept", **wide),
+            "moved": ipywidgets.Checkbox(False, description="every weight one channel on", **wide),
+        }
+        self.shown = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+        self.words = ipywidgets.HTML()
+        super().__init__([*self.controls.values(), self.shown, self.words])
+        for control in self.controls.values():
+            control.observe(self._show, names="value")
+        self._show()
+
+    def __repr__(self) -> str:
+        return f"MaskVectorEditor({', '.join(f'{name}={self.controls[name].value}' for name in self._CHOICES)})"
+
+    def edit(self, **changes: float | int | bool) -> None:
+        """Set any of ``first``, ``second``, ``mix``, ``scale``, ``kept`` and ``moved``; the others stay."""
+        for name, value in changes.items():
+            if name not in self.controls:
+                raise ValueError(f"there is no {name!r} to edit: choose from {', '.join(self._CHOICES)}")
+            control = self.controls[name]
+            low, high = getattr(control, "min", None), getattr(control, "max", None)
+            if low is not None and not low <= value <= high:
+                raise ValueError(f"{name}={value} is not on its slider, which goes from {low} to {high}")
+            if name in ("first", "second") and value not in [number for _, number in control.options]:
+                raise ValueError(f"there is no mask {value}: this decoder has {len(control.options)}")
+        for name, value in changes.items():
+            self.controls[name].value = value
+
+    @property
+    def vector(self) -> Float[Tensor, " c"]:
+        """The vector as it is now."""
+        chosen = {name: self.controls[name].value for name in self._CHOICES}
+        first, second = self.views.tensor("mask_vectors")[[chosen["first"], chosen["second"]]]
+        vector = chosen["scale"] * torch.lerp(first, second, chosen["mix"])
+        vector[self.views.channel_order(vector)[chosen["kept"] :]] = 0
+        return vector.roll(1) if chosen["moved"] else vector
+
+    @property
+    def code(self) -> str:
+        """The Python that makes the vector and its mask."""
+        chosen = {name: self.controls[name].value for name in self._CHOICES}
+        lines = [
+            f'first, second = views.tensor("mask_vectors")[[{chosen["first"]}, {chosen["second"]}]]',
+            f"vector = {chosen['scale']} * torch.lerp(first, second, {chosen['mix']})",
+            f"vector[views.channel_order(vector)[{chosen['kept']}:]] = 0",
+        ]
+        lines += ["vector = vector.roll(1)"] if chosen["moved"] else []
+        return "\n".join([*lines, "mask = views.mask_of(vector)"])
+
+    def describe(self) -> str:
+        """What is shown, in words."""
+        chosen = {name: self.controls[name].value for name in self._CHOICES}
+        mask = self.views.mask_of(self.vector)
+        moved = ", every weight given to the next channel" if chosen["moved"] else ""
+        return (
+            f"A mask over the photo, its scores as a map, and their histogram. The vector is {chosen['scale']:g} times "
+            f"the way from mask {chosen['first']} to mask {chosen['second']} at {chosen['mix']:.0%}, with "
+            f"{chosen['kept']} of {len(self.vector)} channels{moved}. Its mask covers {mask.mean():.1%} of the photo."
+        )
+
+    def figure(self) -> Figure:
+        """What is shown, as a figure."""
+        return vector_figure(self.views, self.vector[None], ["the edited vector's mask"])
+
+    def picture(self) -> ShownImage:
+        """``figure`` as a picture for the page, with ``describe`` as its alternative text."""
+        return style.picture(self.figure(), self.describe())
+
+    def _show(self, _change: object = None) -> None:
+        file = BytesIO()
+        style.drawn(self.figure()).save(file, format="PNG")
+        self.shown.value = file.getvalue()
+        self.shown.alt = self.describe()
+        self.words.value = f"{self.describe()}<pre>{self.code}</pre>"
