@@ -1,6 +1,6 @@
 """``python -m samlite COMMAND``: one table of commands, and the way from a command to the code that carries it out.
 
-A command's module is imported when the command is called, so that `lab`, `test` and `doctor` run without PyTorch.
+A command's module is imported when the command is called, so that those that set things up run without PyTorch.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "lab": Command("open JupyterLab on the first chapter, after installing what is missing", "samlite.lab"),
     "test": Command("run every check, after installing what is missing", "samlite.checks"),
+    "book": Command("bind the chapters into pages, and say where they are", "samlite.book"),
     "doctor": Command("say what this machine has and what is missing", "samlite.doctor"),
     "segment": Command("cut an object out of a photo by points and boxes", "samlite.segment_command", needs="run"),
     "train": Command(
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     chosen = next((word for word in argv if not word.startswith("-")), None)
     try:
-        if chosen in COMMANDS and chosen not in ("lab", "test"):
+        if chosen in COMMANDS and chosen not in ("lab", "test", "book"):
             _go_where_it_runs(COMMANDS[chosen], argv)
         arguments = build_parser(chosen).parse_args(argv)
         command = COMMANDS[arguments.command]

@@ -58,7 +58,7 @@ TEST = (
     Requirement("pytest", "pytest", "8.2"),
     Requirement("ruff", "ruff", "0.6"),
 )
-NEEDS = {"run": RUNTIME, "lab": RUNTIME + NOTEBOOK, "test": RUNTIME + NOTEBOOK + BOOK + TEST}
+NEEDS = {"run": RUNTIME, "lab": RUNTIME + NOTEBOOK, "book": BOOK, "test": RUNTIME + NOTEBOOK + BOOK + TEST}
 
 
 class SetupError(Exception):
@@ -71,7 +71,7 @@ def version_numbers(version: str) -> tuple[int, ...]:
 
 
 def lacking(purpose: str) -> list[str]:
-    """What the running interpreter lacks for "run", "lab" or "test": one phrase each, none when all is there.
+    """What the running interpreter lacks for "run", "lab", "book" or "test": one phrase each, none when all is there.
 
     Looks at what is installed without importing it.
     """
@@ -124,7 +124,7 @@ def _digest() -> str:
 
 
 def environment_is_ready(purpose: str) -> bool:
-    """Whether `.venv` holds what "run", "lab" or "test" needs, as far as its marker says."""
+    """Whether `.venv` holds what "run", "lab", "book" or "test" needs, as far as its marker says."""
     try:
         marker = json.loads(_marker().read_text(encoding="utf-8"))
         return marker["digest"] == _digest() and (purpose != "test" or marker["test"])
@@ -133,7 +133,7 @@ def environment_is_ready(purpose: str) -> bool:
 
 
 def python_for(purpose: str, cpu: bool = False) -> Path:
-    """The interpreter for "lab" or "test", after making sure that everything needed is installed for it.
+    """The interpreter for "lab", "book" or "test", after making sure that everything needed is installed for it.
 
     `cpu` takes PyTorch's smaller CPU build. Raises `SetupError`.
     """

@@ -4,24 +4,35 @@ import http.server
 import importlib.util
 import os
 import re
-import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 
+from samlite import book
+
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 TABLE_OF_CONTENTS = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
-CHAPTERS = [chapter["file"] for chapter in TABLE_OF_CONTENTS["chapters"]]
-SECTIONS = [section["file"] for chapter in TABLE_OF_CONTENTS["chapters"] for section in chapter.get("sections", [])]
-PAGES = [TABLE_OF_CONTENTS["root"], *CHAPTERS, *SECTIONS]
+
+
+def files_of(entry: dict) -> list[str]:
+    """Every page that an entry of the table of contents names, itself first, then those below it."""
+    below = [part for kind in ("parts", "chapters", "sections") for part in entry.get(kind, [])]
+    return [entry[name] for name in ("root", "file") if name in entry] + [
+        file for part in below for file in files_of(part)
+    ]
+
+
+PAGES = files_of(TABLE_OF_CONTENTS)
+CHAPTERS = [page for page in PAGES if re.fullmatch(r"notebooks/\d\d_\w+", page)]
 # Elements that fetch what they name as soon as the page is read; a plain link (`a href`) fetches when it is clicked.
 FETCHING = {"script", "link", "img", "iframe", "audio", "video", "source", "embed", "object", "track", "use", "image"}
 
@@ -29,13 +40,7 @@ FETCHING = {"script", "link", "img", "iframe", "audio", "video", "source", "embe
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built pages; the build treats every warning as an error."""
-    output = tmp_path_factory.mktemp("book")
-    start = "from jupyter_book.cli.main import main; main()"  # version 1 has no `python -m jupyter_book`
-    options = ["--config", "book/_config.yml", "--toc", "book/_toc.yml", "--path-output", str(output), "-W"]
-    command = [sys.executable, "-c", start, "build", ".", *options]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", errors="replace")
-    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    return output / "_build" / "html"
+    return book.build(Path(sys.executable), tmp_path_factory.mktemp("book"))
 
 
 class References(HTMLParser):
@@ -57,8 +62,8 @@ class References(HTMLParser):
 
 
 def test_every_chapter_has_its_page(pages: Path) -> None:
-    notebooks = [chapter for chapter in CHAPTERS if chapter.startswith("notebooks/")]
-    assert notebooks == sorted(notebooks), "chapters stand in the document's order"
+    assert CHAPTERS and CHAPTERS == sorted(CHAPTERS), "chapters stand in the document's order"
+    assert len(PAGES) == len(set(PAGES))
     for chapter in PAGES:
         assert (pages / f"{chapter}.html").is_file()
     first = (pages / "book" / "index.html").read_text(encoding="utf-8")
@@ -108,8 +113,7 @@ def test_vendored_files_are_the_published_ones() -> None:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium or Chrome. Skips without one, except in the project's own checks."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("SAMLITE_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    path = book.browser()
     if path is None:
         message = "no Chromium on the path: install it, or name one in SAMLITE_CHROMIUM"
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
@@ -133,24 +137,118 @@ def address(request: pytest.FixtureRequest, pages: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_browser_shows_the_book_without_a_network(chromium: str, address: str) -> None:
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
-    asked, failed = [], []
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("requestfailed", lambda request: failed.append(request.url))
-        page.on("response", lambda response: failed.append(response.url) if response.status >= 400 else None)
-        formulas = 0
-        for chapter in PAGES:
-            page.goto(f"{address}/{chapter}.html", wait_until="networkidle")
-            written = page.locator(".math").count()
-            if written:
-                page.wait_for_selector("mjx-container svg", timeout=20_000)
-                formulas += page.locator("mjx-container svg").count()
-            assert page.locator("article h1").first.is_visible()
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    page = browser.new_page()
+    yield page
+    page.close()
+
+
+# The pictures of a page that are not there or have no words, once all have had the time to load.
+BROKEN_PICTURES = """async () => {
+    const pictures = [...document.querySelectorAll("article img")];
+    pictures.forEach(picture => picture.loading = "eager");
+    await Promise.all(pictures.map(picture => picture.decode().catch(() => null)));
+    return pictures.filter(picture => !picture.naturalWidth || !picture.alt).map(picture => picture.src);
+}"""
+# What sticks out of the page on the right, unless it can be scrolled by itself.
+TOO_WIDE = """() => {
+    const scrolls = element => element && element.tagName !== "BODY" &&
+        (getComputedStyle(element).overflowX !== "visible" || scrolls(element.parentElement));
+    return [...document.querySelectorAll("article *")]
+        .filter(element => element.getBoundingClientRect().right > innerWidth + 1 && !scrolls(element))
+        .map(element => element.tagName + ": " + element.textContent.slice(0, 60));
+}"""
+
+
+def test_a_browser_shows_every_page_without_a_network(page: Any, address: str) -> None:
+    asked, failed = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("requestfailed", lambda request: failed.append(request.url))
+    page.on("response", lambda response: failed.append(response.url) if response.status >= 400 else None)
+    formulas = 0
+    for chapter in PAGES:
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.goto(f"{address}/{chapter}.html")
+        if page.locator(".math").count():
+            page.wait_for_selector("mjx-container svg", timeout=20_000)
+            formulas += page.locator("mjx-container svg").count()
+        assert not page.evaluate(BROKEN_PICTURES), chapter
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            where = f"{chapter}, {width} pixels wide"
+            assert page.locator("article h1").first.is_visible(), where
+            assert all(heading.is_visible() for heading in page.locator("article :is(h2, h3)").all()), where
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, where
+            assert not page.evaluate(TOO_WIDE), where
     assert not failed
     assert asked and all(url.startswith((address, "data:", "blob:")) for url in asked)
     assert formulas > 0, "no page shows a formula, so nothing says whether they can be shown"
+
+
+def test_search_finds_a_term(page: Any, address: str) -> None:
+    page.goto(f"{address}/{PAGES[0]}.html")
+    page.keyboard.press("Control+k")
+    page.locator("input[name=q]:visible").fill("ambiguity")
+    page.keyboard.press("Enter")
+    found = page.locator("#search-results li a")
+    found.first.wait_for(timeout=20_000)
+    assert any("glossary" in link.get_attribute("href") for link in found.all())
+
+
+def brightness(page: Any, selector: str) -> float:
+    """Of the background of an element, 0 black to 255 white."""
+    colour = page.locator(selector).first.evaluate("element => getComputedStyle(element).backgroundColor")
+    return sum(map(float, re.findall(r"[\d.]+", colour)[:3])) / 3
+
+
+def test_dark_pages_keep_pictures_on_white(page: Any, pages: Path) -> None:
+    page.goto(f"{pages.as_uri()}/{CHAPTERS[0]}.html")
+    themes = set()
+    for _ in range(3):
+        page.locator("button.theme-switch-button:visible").first.click()
+        theme = page.locator("html").get_attribute("data-theme")
+        themes.add(theme)
+        if theme == "dark":
+            assert brightness(page, "body") < 60
+            assert brightness(page, "div.cell_output img") == 255
+            assert page.locator("article img").first.evaluate("element => getComputedStyle(element).filter") == "none"
+    assert themes == {"light", "dark"}
+
+
+def test_a_page_prints_without_its_frame(page: Any, pages: Path) -> None:
+    page.goto(f"{pages.as_uri()}/{CHAPTERS[-1]}.html")
+    page.emulate_media(media="print")
+    for hidden in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".bd-header-article", ".prev-next-footer"):
+        assert not any(part.is_visible() for part in page.locator(hidden).all()), hidden
+    titles = [title.inner_text() for title in page.locator("h1:visible").all()]
+    assert len(titles) == 1, f"a printed page has one title, and not {titles}"
+    assert page.pdf(format="A4")[:5] == b"%PDF-"
+
+
+def test_a_page_goes_into_a_pdf(chromium: str, pages: Path, tmp_path: Path) -> None:
+    pdf = tmp_path / "page.pdf"
+    book.print_pdf(pages / f"{PAGES[0]}.html", pdf)
+    assert pdf.read_bytes()[:5] == b"%PDF-"
+
+
+def test_buttons_of_services_need_an_address() -> None:
+    sys.path.insert(0, str(BOOK / "_extensions"))
+    try:
+        from launch_links import without_an_address_no_buttons
+    finally:
+        sys.path.pop(0)
+    settings = yaml.safe_load((BOOK / "_config.yml").read_text(encoding="utf-8"))
+    for url in ("", "https://github.com/someone/samlite"):
+        options = {"repository_url": url, "launch_buttons": settings["launch_buttons"]}
+        without_an_address_no_buttons(None, SimpleNamespace(html_theme_options=options))
+        assert ("launch_buttons" in options) == bool(url)

@@ -1,7 +1,7 @@
 """What every chapter costs: seconds and memory, written when it is executed, read by the page of run times.
 
-One small file for each chapter, ``book/results/run_times/05_image_encoder.json``, so that two chapters that are executed
-side by side do not touch the same file.
+One small file for each chapter, ``book/results/run_times/05_image_encoder.json``, so that two chapters that run side by
+side do not touch the same file.
 """
 
 from __future__ import annotations
