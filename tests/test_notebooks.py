@@ -32,7 +32,7 @@ def python_of(cell: nbformat.NotebookNode) -> ast.Module:
 
 def test_the_chapters_are_there() -> None:
     names = {path.name for path in PATHS}
-    assert {"00_start_here.ipynb", "05_image_encoder.ipynb"} <= names
+    assert {"00_start_here.ipynb", "05_image_encoder.ipynb", "07_prompt_encoder.ipynb"} <= names
 
 
 @each_notebook

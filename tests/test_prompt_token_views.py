@@ -157,8 +157,9 @@ def test_every_plot_draws_what_it_is_given(views):
     matrix = prompt_plots.likeness_matrix(weight, POINT_TYPES)
     numbers = [text.get_text() for text in matrix.axes[0].texts]
     assert len(numbers) == 16 and numbers[0] == numbers[5] == "1.00"
-    maps = prompt_plots.maps_in_a_row([torch.ones(4, 4), torch.zeros(2, 2)], ["one", "none"])
-    assert [axes.get_title() for axes in maps.axes] == ["one", "none"]
+    maps = prompt_plots.maps([torch.ones(4, 4), torch.zeros(2, 2), torch.ones(1, 3)], "abc", columns=2)
+    assert [axes.get_title() for axes in maps.axes] == ["a", "b", "c", ""]
+    assert [axes.get_visible() for axes in maps.axes] == [True, True, True, False]
     curves = prompt_plots.curves([0, 1], {"a": [0, 1], "b": [1, 0]}, "x", "y")
     assert len({line.get_marker() for line in curves.axes[0].lines[:2]}) == 2
     for figure in (strips, matrix, curves):

@@ -73,7 +73,7 @@ def likeness_matrix(vectors: Float[Tensor, "k c"], names: Sequence[str], title: 
     """Cosine similarity of every vector with every other, with its number in each cell."""
     unit = F.normalize(vectors.detach().cpu(), dim=-1)
     similarity = (unit @ unit.T).numpy()
-    figure = Figure(figsize=(6.6, 4.6), layout="constrained")
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
     axes = _bare(figure.subplots(), title)
     image = axes.imshow(similarity, cmap=DIVERGING, vmin=-1, vmax=1)
     for (row, column), value in np.ndenumerate(similarity):
@@ -86,12 +86,18 @@ def likeness_matrix(vectors: Float[Tensor, "k c"], names: Sequence[str], title: 
     return figure
 
 
-def maps_in_a_row(maps: Sequence[Float[Tensor, "_ _"]], titles: Sequence[str], panel: float | int = 2.4) -> Figure:
-    """Maps of one channel side by side, each in its own scale around zero."""
-    figure = Figure(figsize=(panel * len(maps), panel + 0.5), layout="constrained")
-    for axes, values, title in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, titles, strict=True):
-        limit = float(values.abs().max()) or 1.0
-        _bare(axes, title).imshow(values.detach().cpu().numpy(), cmap=DIVERGING, vmin=-limit, vmax=limit)
+def maps(
+    values: Sequence[Float[Tensor, "_ _"]], titles: Sequence[str], columns: int = 5, panel: float | int = 2.2
+) -> Figure:
+    """Maps of one channel, ``columns`` in a row, each in its own scale around zero."""
+    rows = -(-len(values) // columns)
+    figure = Figure(figsize=(panel * columns, (panel + 0.4) * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, each, title in zip(panels, values, titles, strict=False):
+        limit = float(each.abs().max()) or 1.0
+        _bare(axes, title).imshow(each.detach().cpu().numpy(), cmap=DIVERGING, vmin=-limit, vmax=limit)
+    for axes in panels[len(values) :]:
+        axes.set_visible(False)
     return figure
 
 
