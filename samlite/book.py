@@ -42,6 +42,13 @@ def build(python: Path, output: Path | str = "book", builder: str = "html") -> P
     return environment.ROOT / output / "_build" / builder
 
 
+def one_page(python: Path) -> Path:
+    """The whole book as one page, for printing."""
+    folder = build(python, builder="singlehtml")
+    # The builder names styles and pictures as seen from `folder`, but puts the page where the first chapter lies.
+    return Path(shutil.copy(folder / "book" / "index.html", folder / "whole-book.html"))
+
+
 def browser() -> str | None:
     """The path of a Chromium or Chrome: of `SAMLITE_CHROMIUM`, of the search path, or where a Mac has it."""
     found = os.environ.get("SAMLITE_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -76,6 +83,6 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"Open {first}\nor, in a browser's address line, {first.as_uri()}", flush=True)
     if arguments.pdf:
         print("Printing…", flush=True)
-        print_pdf(build(python, builder="singlehtml") / "book" / "index.html", arguments.pdf)
+        print_pdf(one_page(python), arguments.pdf)
         print(f"Open {arguments.pdf.resolve()}", flush=True)
     return 0
