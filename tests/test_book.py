@@ -32,7 +32,7 @@ def files_of(entry: dict) -> list[str]:
 
 
 PAGES = files_of(TABLE_OF_CONTENTS)
-CHAPTERS = [page for page in PAGES if re.fullmatch(r"notebooks/\d\d_\w+", page)]
+CHAPTERS = [page for page in PAGES if re.fullmatch(r"notebooks/\d\d\w?_\w+", page)]
 # Elements that fetch what they name as soon as the page is read; a plain link (`a href`) fetches when it is clicked.
 FETCHING = {"script", "link", "img", "iframe", "audio", "video", "source", "embed", "object", "track", "use", "image"}
 
