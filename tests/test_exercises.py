@@ -12,13 +12,14 @@ import pytest
 import torch
 
 import samlite.notebook
+from samlite.frames import PhotoFrames
 from samlite.notebook.exercises import Exercise, Mistake, Stage, WrongAnswer
 from samlite.notebook.solutions import exercise_cells, main, solutions_notebook, write_solutions
 
 MODULES = [
     import_module(f"samlite.notebook.{module.name}")
     for module in pkgutil.iter_modules(samlite.notebook.__path__)
-    if re.fullmatch(r"exercises_\d\d", module.name)
+    if re.fullmatch(r"exercises_\d\d[a-z]?", module.name)
 ]
 EXERCISES = [exercise for module in MODULES for exercise in module.EXERCISES]
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]
@@ -140,7 +141,22 @@ def four_cells_mixed(points, labels, encoder):
     return {"projected": projected, "position": position, "tokens": tokens}
 
 
+def cells_through_the_frames(points, original_size, image_size, grid_size):
+    frames = PhotoFrames(original_size, image_size, grid_size)
+    return np.flip(frames.move_points(points, "original", "grid").round(), axis=1)  # floats
+
+
+def as_arrays(points, labels, click, iou_predictions, low_res_logits):
+    return {
+        "point_coords": np.array([*points, click[:2]]), "point_labels": torch.tensor([*labels, click[2]]),
+        "mask_input": torch.from_numpy(low_res_logits[[iou_predictions.argmax()]]),
+    }  # fmt: skip
+
+
 OTHER_RIGHT_ANSWERS = {
+    "write_box_corners": lambda boxes: torch.from_numpy(np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])),
+    "find_the_cells": cells_through_the_frames,
+    "write_refinement_step": as_arrays,
     "write_patchify": unfolded,
     "write_self_attention": WithEinsum(),
     "build_the_encoder": in_one_expression,

@@ -211,7 +211,7 @@ def _difference(given: Any, right: Any, tolerance: float) -> str | None:
     if isinstance(right, torch.Tensor | np.ndarray):
         if not isinstance(given, torch.Tensor | np.ndarray):
             return f"a tensor is asked, not {_describe(given)}"
-        given, right = torch.as_tensor(given).detach(), torch.as_tensor(right).detach()
+        given, right = _as_tensor(given), _as_tensor(right)
         if given.shape != right.shape:
             return f"the shape is {tuple(right.shape)} in samlite, yours is {tuple(given.shape)}"
         given, right = given.double(), right.double()
@@ -234,7 +234,7 @@ def _difference(given: Any, right: Any, tolerance: float) -> str | None:
     if isinstance(right, Sequence):
         if isinstance(given, str) or not isinstance(given, Iterable):
             return f"{len(right)} values are asked, not {_describe(given)}"
-        given = tuple(given)
+        given = tuple(given.tolist() if isinstance(given, torch.Tensor) else given)
         if len(given) != len(right):
             return f"{len(right)} values are asked, {len(given)} were given"
         for index, (a, b) in enumerate(zip(given, right, strict=True)):
@@ -242,6 +242,12 @@ def _difference(given: Any, right: Any, tolerance: float) -> str | None:
                 return f"value {index + 1} of {len(right)}: {problem}"
         return None
     raise TypeError(f"an exercise cannot compare {type(right).__name__}")
+
+
+def _as_tensor(values: torch.Tensor | np.ndarray) -> torch.Tensor:
+    if isinstance(values, np.ndarray):
+        values = np.ascontiguousarray(values)  # torch cannot read what is reversed in place, as array[::-1] is
+    return torch.as_tensor(values).detach()
 
 
 def _describe(value: Any) -> str:

@@ -86,7 +86,9 @@ def in_words(prompts: Mapping[str, Encoded]) -> str:
             parts.append(f"{name}: refused")
             continue
         map_ = "a map is added to the image" if prompt.numbers[1] else "no map"
-        parts.append(f"{name}: {len(prompt.tokens)} tokens, {map_}, a mask of {prompt.mask.mean():.0%} of the photo")
+        count = len(prompt.tokens)
+        tokens = f"{count or 'no'} token{'s' * (count > 1)}"
+        parts.append(f"{name}: {tokens}, {map_}, a mask of {prompt.mask.mean():.0%} of the photo")
     return f"Columns of pictures, from the prompt over its tokens and its map to the mask. {'; '.join(parts)}."
 
 
