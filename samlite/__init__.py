@@ -14,16 +14,18 @@ _HOME_OF = {
     "Sam": "samlite.sam",
     "SamPredictor": "samlite.predictor",
     "document_sam": "samlite.sam",
+    "released_sam": "samlite.released.sam",
     "sam_model_registry": "samlite.registry",
     "shape_ledger": "samlite.notebook.ledger",
 }
 
-__all__ = ["Sam", "SamPredictor", "document_sam", "sam_model_registry", "shape_ledger"]
+__all__ = ["Sam", "SamPredictor", "document_sam", "released_sam", "sam_model_registry", "shape_ledger"]
 
 if TYPE_CHECKING:  # what editors and type checkers read instead of `__getattr__`
     from samlite.notebook.ledger import shape_ledger
     from samlite.predictor import SamPredictor
     from samlite.registry import sam_model_registry
+    from samlite.released.sam import released_sam
     from samlite.sam import Sam, document_sam
 
 

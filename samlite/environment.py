@@ -57,6 +57,7 @@ TEST = (
     Requirement("playwright", "playwright", "1.45"),
     Requirement("pytest", "pytest", "8.2"),
     Requirement("ruff", "ruff", "0.6"),
+    Requirement("transformers", "transformers", "5.0"),
 )
 NEEDS = {"run": RUNTIME, "lab": RUNTIME + NOTEBOOK, "book": BOOK, "test": RUNTIME + NOTEBOOK + BOOK + TEST}
 

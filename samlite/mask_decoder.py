@@ -43,9 +43,7 @@ class TwoWayBlock(nn.Module):
         token_positions: Float[Tensor, "b t c"],
         image_positions: Float[Tensor, "l c"],
     ) -> tuple[Float[Tensor, "b t c"], Float[Tensor, "b l c"]]:
-        located = tokens + token_positions
-        tokens = self.self_attention_norm(tokens + self.self_attention(located, located, tokens))
-        record("token_self_attention", tokens)  # (B, N + 2M + 4, 256)
+        tokens = record("token_self_attention", self.attend_to_tokens(tokens, token_positions))  # (B, N + 2M + 4, 256)
 
         located, located_image = tokens + token_positions, image + image_positions
         tokens = self.token_to_image_norm(tokens + self.token_to_image(located, located_image, image))
@@ -56,6 +54,12 @@ class TwoWayBlock(nn.Module):
         located = tokens + token_positions
         image = self.image_to_token_norm(image + self.image_to_token(located_image, located, tokens))
         return tokens, record("image_to_token_attention", image)  # (B, 4096, 256)
+
+    def attend_to_tokens(
+        self, tokens: Float[Tensor, "b t c"], token_positions: Float[Tensor, "b t c"]
+    ) -> Float[Tensor, "b t c"]:
+        located = tokens + token_positions
+        return self.self_attention_norm(tokens + self.self_attention(located, located, tokens))
 
 
 class Upscaling(nn.Module):
@@ -125,8 +129,22 @@ class MaskDecoder(nn.Module):
         return low_res_logits, iou_predictions
 
     def mask_logits(
-        self, decoded_image: Float[Tensor, "b c g g"], mask_vectors: Float[Tensor, "b k c"]
+        self, decoded_image: Float[Tensor, "b c g g"], mask_vectors: Float[Tensor, "b k channels"]
     ) -> Float[Tensor, "b k h w"]:
         """Upscale the image, then one dot product a mask and location (document §1.8.3, §1.8.4)."""
         upscaled = self.upscaling(decoded_image)  # (B, 256, 256, 256)
         return einsum(mask_vectors, upscaled, "b k c, b c h w -> b k h w")  # (B, 3, 256, 256)
+
+    @staticmethod
+    def choose_masks(
+        low_res_logits: Float[Tensor, "b k h w"], iou_predictions: Float[Tensor, "b k"], multimask_output: bool
+    ) -> tuple[Float[Tensor, "b chosen h w"], Float[Tensor, "b chosen"]]:
+        """All candidates, or for each prompt the one with the highest IoU prediction.
+
+        The document's decoder has no token for a single answer (the released one has, and overrides this).
+        """
+        if multimask_output:
+            return low_res_logits, iou_predictions
+        best = iou_predictions.argmax(dim=1)
+        prompt = torch.arange(len(best), device=best.device)
+        return low_res_logits[prompt, best][:, None], iou_predictions[prompt, best][:, None]

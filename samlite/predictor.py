@@ -102,8 +102,8 @@ class SamPredictor:
         - ``mask_input`` (1, 256, 256): low-res logits, a row of a former answer or from `mask_to_logits`;
         - ``text`` (T, E) or (E,): embeddings, for a model that was trained with text.
 
-        ``multimask_output``: True gives all K candidates (3), False one. The document's model has no fourth token
-        for a single answer: the one is the candidate with the highest predicted IoU (see `choose_masks`).
+        ``multimask_output``: True gives all K candidates (3), False one. The released model has a fourth mask token
+        for a single answer. The document's has none: the one is the candidate with the highest predicted IoU.
         ``return_logits``: float logits instead of ``logits > model.mask_threshold``.
 
         Returns (masks (K, H, W) bool, iou_predictions (K,), low_res_logits (K, 256, 256)).
@@ -167,23 +167,10 @@ class SamPredictor:
             boxes=boxes,
             mask=mask_input,
             text=text,
+            multimask_output=multimask_output,
         )
-        low_res_logits, iou_predictions = self.choose_masks(low_res_logits, iou_predictions, multimask_output)
         masks = self.model.resize_masks(low_res_logits, frames.input_size, frames.original_size)  # (B, K, H, W)
         return masks if return_logits else masks > self.model.mask_threshold, iou_predictions, low_res_logits
-
-    def choose_masks(
-        self, low_res_logits: Float[Tensor, "b k h w"], iou_predictions: Float[Tensor, "b k"], multimask_output: bool
-    ) -> tuple[Float[Tensor, "b chosen h w"], Float[Tensor, "b chosen"]]:
-        """The decoder's candidates → those that are returned: all, or for each prompt the one it trusts most.
-
-        The only place that depends on how many mask tokens a decoder has and what they are for.
-        """
-        if multimask_output:
-            return low_res_logits, iou_predictions
-        best = iou_predictions.argmax(dim=1)
-        prompt = torch.arange(len(best), device=best.device)
-        return low_res_logits[prompt, best][:, None], iou_predictions[prompt, best][:, None]  # (B, 1, h, w), (B, 1)
 
     def mask_to_logits(self, mask: Any, strength: float | int = 8.0) -> Float[np.ndarray, "1 h w"]:
         """A binary mask of the photo's size → ``mask_input`` (1, 256, 256) for `predict` (`samlite.masks`)."""

@@ -163,12 +163,14 @@ class PromptEncoder(nn.Module):
             tokens.append(self.encode_boxes(boxes))
         if text is not None:
             tokens.append(self.encode_text(text))
-        if mask is not None:
-            dense = self.mask_prompt(mask)
-        else:
-            dense = torch.zeros(1, self.channels, self.grid_size, self.grid_size, device=device)
+        dense = self.mask_prompt(mask) if mask is not None else self.absent_mask()
         sparse = record("sparse_prompt_tokens", torch.cat(tokens, dim=1))  # (B, N + 2M, 256)
         return sparse, record("dense_prompt", dense)  # (B, 256, 64, 64)
+
+    def absent_mask(self) -> Float[Tensor, "1 c g g"]:
+        """The dense map when no mask is given: adding it changes nothing."""
+        device = self.type_embedding.weight.device
+        return torch.zeros(1, self.channels, self.grid_size, self.grid_size, device=device)
 
     def image_positions(self) -> Float[Tensor, "c g g"]:
         """The position code of every image token in the decoder, (C, 64, 64)."""

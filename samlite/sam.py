@@ -66,14 +66,18 @@ class Sam(nn.Module):
         boxes: Float[Tensor, "b m 4"] | None = None,
         mask: Float[Tensor, "b 1 mask_h mask_w"] | None = None,
         text: Float[Tensor, "b x e"] | None = None,
+        multimask_output: bool = True,
     ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b k"]]:
         """Prompts on an embedded image → (low-res logits (B, 3, 256, 256), IoU predictions (B, 3)).
 
         Coordinates are pixels of the input frame (S×S), labels 1 or 0, boxes (x1, y1, x2, y2), ``mask`` logits, as a
         former answer gives them. One embedding (batch 1) serves any number B of prompts (document §1.7, §1.8).
+        ``multimask_output``: True gives all three candidates, False one mask; which one, the decoder's
+        ``choose_masks`` says.
         """
         sparse, dense = self.prompt_encoder(points, labels, boxes, mask, text)
-        return self.mask_decoder(image_embedding, self.prompt_encoder.image_positions(), sparse, dense)
+        answers = self.mask_decoder(image_embedding, self.prompt_encoder.image_positions(), sparse, dense)
+        return self.mask_decoder.choose_masks(*answers, multimask_output)
 
     def resize_masks(
         self, low_res_logits: Float[Tensor, "b k h w"], input_size: tuple[int, int], original_size: tuple[int, int]

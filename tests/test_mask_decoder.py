@@ -119,3 +119,12 @@ def test_iou_predictions_are_not_squashed(decoder):
     iou = decode(decoder, torch.randn(1, 32, 4, 4), torch.randn(1, 1, 32))[1]
     assert iou.min() < 0 and iou.max() > 1
     assert F.relu(iou).shape == (1, 3)
+
+
+def test_choose_masks_looks_at_each_prompt_by_itself():
+    low_res = torch.arange(6.0).reshape(2, 3, 1, 1)
+    iou = torch.tensor([[0.1, 0.9, 0.2], [0.8, 0.1, 0.7]])
+    chosen, scores = MaskDecoder.choose_masks(low_res, iou, multimask_output=False)
+    assert chosen.flatten().tolist() == [1, 3]
+    torch.testing.assert_close(scores, torch.tensor([[0.9], [0.8]]))
+    assert MaskDecoder.choose_masks(low_res, iou, multimask_output=True)[0] is low_res

@@ -59,11 +59,20 @@ def test_the_model_stands_alone(part: str) -> None:
     assert own <= allowed.get(part, {"samlite.layers"})
 
 
+@pytest.mark.parametrize("part", [*PARTS, "sam"])
+def test_the_released_parts_stand_on_the_documents(part: str) -> None:
+    path = PACKAGE / "released" / f"{part}.py"
+    assert foreign(path) <= {"torch", "einops", "jaxtyping", "samlite"}
+    own = {name for name in imports_of(path) if name.startswith("samlite")}
+    parts = {f"samlite.released.{name}" for name in PARTS}
+    assert own <= ({"samlite.sam", *parts} if part == "sam" else {"samlite.layers", f"samlite.{part}"})
+
+
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_imports_run_one_way(path: Path) -> None:
-    """model ← predictor ← learning ← notebook; the command line stands above all of them."""
+    """model ← released ← predictor ← learning ← notebook; the command line stands above all of them."""
     name = module_name(path)
-    forbidden = []
+    forbidden = ["samlite.released"] if name in ("layers", *PARTS, "sam", "predictor") else []
     if not name.startswith("notebook") and name not in MAY_PRINT:
         forbidden.append("samlite.notebook")
     if not name.startswith(("notebook", "learning")) and name not in MAY_PRINT:

@@ -227,15 +227,6 @@ def test_the_single_mask_is_the_one_with_the_highest_predicted_iou(predictor):
         assert one_iou.tolist() == [iou[best]]
 
 
-def test_choose_masks_looks_at_each_prompt_by_itself(predictor):
-    low_res = torch.arange(6.0).reshape(2, 3, 1, 1)
-    iou = torch.tensor([[0.1, 0.9, 0.2], [0.8, 0.1, 0.7]])
-    chosen, scores = predictor.choose_masks(low_res, iou, multimask_output=False)
-    assert chosen.flatten().tolist() == [1, 3]
-    torch.testing.assert_close(scores, torch.tensor([[0.9], [0.8]]))
-    assert predictor.choose_masks(low_res, iou, multimask_output=True)[0] is low_res
-
-
 # ----------------------------------------------------------------------------------------------------- kinds of prompts
 
 

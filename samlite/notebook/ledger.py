@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import sys
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from samlite import layers
-from samlite.notebook.steps import STEPS
+from samlite.notebook.steps import RELEASED_STEPS, STEPS, Step
 from samlite.notebook.table import Table
 
 
@@ -55,8 +55,9 @@ class ShapeLedger(Sequence[Entry]):
     steps together, None when nothing was timed. Displayed in a notebook it is a table.
     """
 
-    def __init__(self, entries: Sequence[Entry] = ()) -> None:
+    def __init__(self, entries: Sequence[Entry] = (), steps: Mapping[str, Step] = STEPS) -> None:
         self.entries = list(entries)
+        self.steps = steps
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -75,9 +76,10 @@ class ShapeLedger(Sequence[Entry]):
         if found := [entry for entry in self.entries if entry.name == name]:
             return found
         happened = f"recorded here: {', '.join(self.names) or 'nothing yet'}"
-        if name in STEPS:
-            raise KeyError(f"the step {name!r} (document §{STEPS[name].section}) did not happen; {happened}")
-        close = difflib.get_close_matches(name, [*self.names, *STEPS], n=1)
+        if name in self.steps:
+            where = f" (document §{self.steps[name].section})" if self.steps[name].section else ""
+            raise KeyError(f"the step {name!r}{where} did not happen; {happened}")
+        close = difflib.get_close_matches(name, [*self.names, *self.steps], n=1)
         raise KeyError(f"no step is called {name!r}{f'; did you mean {close[0]!r}?' if close else ''}; {happened}")
 
     @property
@@ -133,7 +135,7 @@ class ShapeLedger(Sequence[Entry]):
             cells,
             right=["ms"],
             caption=f"{len(self)} steps{timing}",
-            notes=[STEPS[row.name].meaning if row.name in STEPS else "" for row in rows],
+            notes=[self.steps[row.name].meaning if row.name in self.steps else "" for row in rows],
         )
 
     def __str__(self) -> str:
@@ -188,7 +190,7 @@ class _Recorder:
         elif tensor.device.type == "mps":
             torch.mps.synchronize()
         now = perf_counter()
-        section, symbols, _ = STEPS.get(name, ("", "", ""))
+        section, symbols, _ = self.ledger.steps.get(name, ("", "", ""))
         self.ledger.entries.append(
             Entry(
                 name=name,
@@ -225,9 +227,11 @@ def shape_ledger(model: nn.Module, keep: Collection[str] = ()) -> Iterator[Shape
     if not isinstance(model, nn.Module):
         raise TypeError(f"shape_ledger listens to a model, {type(model).__name__} was given: build one first")
     keep = {keep} if isinstance(keep, str) else set(keep)
-    if unknown := keep - set(STEPS):
+    released = any(type(module).__module__.startswith("samlite.released") for module in model.modules())
+    steps = RELEASED_STEPS if released else STEPS
+    if unknown := keep - set(steps):
         raise ValueError(f"keep names no step: {', '.join(sorted(unknown))}; samlite.notebook.steps has all names")
-    recorder = _Recorder(model, keep, ledger := ShapeLedger())
+    recorder = _Recorder(model, keep, ledger := ShapeLedger(steps=steps))
     hooks = []
     try:
         for module in model.modules():

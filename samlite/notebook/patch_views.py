@@ -126,9 +126,7 @@ class PatchViews:
             return tensor.permute(1, 2, 0)  # it has its channels in front
         return tensor.reshape(self.grid_size, self.grid_size, -1)
 
-    def similarity(
-        self, row: int, column: int, step: str = "image_embedding", block: int = -1
-    ) -> Float[Tensor, "g g"]:
+    def similarity(self, row: int, column: int, step: str = "image_embedding", block: int = -1) -> Float[Tensor, "g g"]:
         """How alike a patch and every patch are at a step: cosine similarity, −1…1, 1 with itself.
 
         What all patches of the photo have in common, their mean, is taken away first; otherwise all are alike.

@@ -58,3 +58,18 @@ STEPS = {
     "input_frame_logits": Step("1.8.4", "B, K, S, S", "the masks at the size of the input frame"),
     "masks": Step("1.8.4", "B, K, H, W", "the masks at the photo's own size"),
 }
+
+# The released SAM takes the same steps but for these: new ones without a section, for the document has none, and
+# some of another shape. K is 4, and N counts the padding point. It has no norm after the last block, and no text.
+RELEASED_STEPS = STEPS | {
+    "windows": Step("", "", "the patches of one window after the other, padded with zeros; 14×14 in each"),
+    "self_attention": Step("1.5.4", "B, L, D", "what each patch gathered: from its window, or from all patches"),
+    "projected_grid": Step("", "B, C, G, G", "the grid after the first convolution and norm of the neck"),
+    "dense_prompt": Step("1.7.2", "B, C, G, G", "the mask prompt as a map; the no-mask vector everywhere without one"),
+    "token_sequence": Step("1.7.4", "B, T, C", "the IoU token, then the mask tokens, then prompt tokens"),
+    "last_token_to_image_attention": Step("", "B, T, C", "the tokens after one more look at the image"),
+    "upscaled_2x": Step("1.8.3", "B, C/4, 2*G, 2*G", "the map after the first doubling, in a quarter of the channels"),
+    "upscaled_4x": Step("1.8.3", "B, C/8, 4*G, 4*G", "the map after the second doubling, in an eighth of them"),
+    "mask_vectors": Step("1.8.4", "B, K, C/8", "each mask token through its own MLP"),
+}
+del RELEASED_STEPS["encoded_patches"], RELEASED_STEPS["text_tokens"]

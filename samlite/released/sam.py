@@ -1,0 +1,41 @@
+"""The released SAM at any size: the same container as the document's, with the parts of the release."""
+
+from collections.abc import Collection
+
+import torch
+
+from samlite.released.image_encoder import ReleasedImageEncoder
+from samlite.released.mask_decoder import ReleasedMaskDecoder
+from samlite.released.prompt_encoder import ReleasedPromptEncoder
+from samlite.sam import Sam
+
+
+def released_sam(
+    image_size: int = 1024,
+    width: int = 768,
+    depth: int = 12,
+    heads: int = 12,
+    window: int = 14,
+    global_blocks: Collection[int] = (2, 5, 8, 11),
+    patch_size: int = 16,
+    channels: int = 256,
+    decoder_heads: int = 8,
+    decoder_mlp: int = 2048,
+    mask_channels: int = 16,
+    device: torch.device | str | None = None,
+) -> Sam:
+    """The released SAM with random weights, at any size, on any device (``"meta"`` for shapes alone).
+
+    The defaults are those of vit_b. ``window`` is the side of an attention window in patches, ``global_blocks`` the
+    blocks without windows, ``mask_channels`` the channels of the mask prompt before its last projection.
+    Raises ValueError when heads do not divide widths, patches do not tile the image or a global block does not exist.
+    """
+    if channels % 8:
+        raise ValueError(f"channels is {channels}: the upscaling divides it by 8, so it must be a multiple of 8")
+    with torch.device(device or torch.get_default_device()):
+        encoder = ReleasedImageEncoder(image_size, patch_size, width, depth, heads, window, global_blocks, channels)
+        return Sam(
+            encoder,
+            ReleasedPromptEncoder(image_size, encoder.grid_size, channels, mask_channels),
+            ReleasedMaskDecoder(channels, decoder_heads, decoder_mlp),
+        )
