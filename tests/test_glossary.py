@@ -65,7 +65,7 @@ def test_every_link_to_a_term_leads_to_one(page: Path) -> None:
 
 
 def test_every_term_is_used_once_all_chapters_are_there() -> None:
-    written = {int(path.name[:2]) for path in CHAPTERS}
+    written = {int(path.name[:2]) for path in CHAPTERS if path.name[:2].isdigit()}
     if missing := set(range(LAST_CHAPTER + 1)) - written:
         pytest.skip(f"chapters {sorted(missing)} are not written yet")
     used = {link.split("#")[1] for path in CHAPTERS for link in links_of(path)}
