@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def vector_figure(views: DecoderViews, vectors: Float[Tensor, "v c"], titles: list[str]) -> Figure:
     """One row a vector: the mask that it cuts out, its scores over the photo, and their histogram."""
     ratio = views.photo.shape[0] / views.photo.shape[1]
-    figure = Figure(figsize=(10.5, (3.2 * ratio + 0.75) * len(vectors)), layout="constrained")
+    figure = Figure(figsize=(9, (2.7 * ratio + 0.8) * len(vectors)), layout="constrained")
     for vector, title, line in zip(vectors, titles, figure.subplots(len(vectors), 3, squeeze=False), strict=True):
         _draw_mask(line[0], views, vector, title)
         logits = views.logits_of(vector)
@@ -43,7 +43,9 @@ def scores_in_photo(views: DecoderViews, logits: Float[Tensor, "h w"]) -> Float[
 
 def draw_scores(axes: Axes, scores: Float[Tensor, " places"], bins: int = 60) -> None:
     """The histogram of scores, filled above the threshold 0, where the mask is, and empty below it."""
-    edges = np.histogram_bin_edges(scores.numpy(), bins)
+    low, high = min(float(scores.min()), 0.0), max(float(scores.max()), 0.0)
+    step = (high - low) / bins or 1.0
+    edges = step * np.arange(np.floor(low / step), np.ceil(high / step) + 1)  # 0 is an edge: no bin is on both sides
     for part, colour, fill in ((scores[scores <= 0], FAINT, False), (scores[scores > 0], BLUE, True)):
         axes.hist(part.numpy(), edges, histtype="stepfilled", facecolor=colour if fill else "none", edgecolor=colour,
                   linewidth=1.5)  # fmt: skip
@@ -94,6 +96,7 @@ class MaskVectorEditor(ipywidgets.VBox):
         }
         self.shown = ipywidgets.Image(format="png", layout={"max_width": "100%"})
         self.words = ipywidgets.HTML()
+        self._editing = False
         super().__init__([*self.controls.values(), self.shown, self.words])
         for control in self.controls.values():
             control.observe(self._show, names="value")
@@ -113,8 +116,13 @@ class MaskVectorEditor(ipywidgets.VBox):
                 raise ValueError(f"{name}={value} is not on its slider, which goes from {low} to {high}")
             if name in ("first", "second") and value not in [number for _, number in control.options]:
                 raise ValueError(f"there is no mask {value}: this decoder has {len(control.options)}")
-        for name, value in changes.items():
-            self.controls[name].value = value
+        self._editing = True  # several changes, one picture
+        try:
+            for name, value in changes.items():
+                self.controls[name].value = value
+        finally:
+            self._editing = False
+        self._show()
 
     @property
     def vector(self) -> Float[Tensor, " c"]:
@@ -157,6 +165,8 @@ class MaskVectorEditor(ipywidgets.VBox):
         return style.picture(self.figure(), self.describe())
 
     def _show(self, _change: object = None) -> None:
+        if self._editing:
+            return
         file = BytesIO()
         style.drawn(self.figure()).save(file, format="PNG")
         self.shown.value = file.getvalue()
