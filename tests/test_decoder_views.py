@@ -112,6 +112,17 @@ def test_every_picture_draws_what_it_is_given(views):
         assert np.ptp(np.asarray(style.drawn(figure))) > 200  # something is on the page
 
 
+def test_many_heads_go_on_in_a_second_line(views, monkeypatch):
+    monkeypatch.setattr(DecoderViews, "weights", lambda self, block, stage: torch.rand(8, T, T if stage == SELF else L))
+    views.heads = 8
+    heads = attention_views.head_maps(views, TO_IMAGE, token=0)
+    shown = [axes.get_title() for axes in heads.axes if axes.get_visible()]
+    assert shown == 2 * ["mean of heads", *(f"head {head}" for head in range(8))] and len(heads.axes) == 4 * 5
+    matrices = attention_views.matrices(views)
+    labelled = [axes.get_title() for axes in matrices.axes if axes.get_visible() and len(axes.get_xticks()) == T]
+    assert labelled == ["block 0, head 3", "block 1, head 3", *(f"block 1, head {head}" for head in range(4, 8))]
+
+
 def test_a_map_lies_on_the_photo_edge_on_edge(views):
     left, right, bottom, top = attention_views.extent_of(views)
     assert (left, right, bottom, top) == (-0.5, 89.5, 89.5, -0.5)  # 96 cells of the frame are 90 pixels of this photo

@@ -153,7 +153,56 @@ def as_arrays(points, labels, click, iou_predictions, low_res_logits):
     }  # fmt: skip
 
 
+def each_head_alone(tokens, image, token_positions, image_positions, layer):
+    width = tokens.shape[-1] // layer.heads
+    q, k = layer.query_projection(tokens + token_positions), layer.key_projection(image + image_positions)
+    v, weights, contexts = layer.value_projection(image), [], []
+    for q_head, k_head, v_head in zip(q.split(width, -1), k.split(width, -1), v.split(width, -1), strict=True):
+        weights.append(((q_head / width**0.5) @ k_head.mT).softmax(-1))
+        contexts.append(weights[-1] @ v_head)
+    return {"weights": torch.stack(weights, 1), "output": layer.output_projection(torch.cat(contexts, -1))}
+
+
+def with_pixel_shuffle(image, upscaling):
+    """torch's pixel_shuffle wants channels, rows and columns of the children in one axis, channels first."""
+
+    def double(x, layer):
+        children = torch.nn.functional.conv2d(x, layer.weight.flatten(1).T[:, :, None, None])
+        return torch.nn.functional.pixel_shuffle(children, 2) + layer.bias[:, None, None]
+
+    twice = torch.nn.functional.gelu(upscaling.norm(double(image, upscaling.double_1)))
+    return {"upscaled_2x": twice, "upscaled_4x": double(twice, upscaling.double_2)}
+
+
+def with_matrices(output_tokens, upscaled, mask_heads):
+    vectors = [head(token) for head, token in zip(mask_heads, output_tokens.unbind(1), strict=False)]
+    logits = torch.stack(vectors, 1) @ upscaled.flatten(2)
+    return {"mask_vectors": torch.stack(vectors, 1), "low_res_logits": logits.unflatten(-1, upscaled.shape[2:])}
+
+
+def in_a_loop(tokens, image, token_positions, image_positions, block):
+    def look(x):
+        return block.token_to_image(x + token_positions, image + image_positions, image)
+
+    stages = {
+        "token_self_attention": lambda x: block.self_attention(x + token_positions, x + token_positions, x),
+        "token_to_image_attention": look,
+        "token_mlp": block.mlp,
+    }
+    norms = (block.self_attention_norm, block.token_to_image_norm, block.mlp_norm)
+    results, now = {}, tokens
+    for (name, stage), norm in zip(stages.items(), norms, strict=True):
+        results[name] = now = norm(now + stage(now))
+    answers = block.image_to_token(image + image_positions, now + token_positions, now)
+    return results | {"image_to_token_attention": block.image_to_token_norm(image + answers)}
+
+
 OTHER_RIGHT_ANSWERS = {
+    "write_token_to_image": each_head_alone,
+    "write_two_way_block": in_a_loop,
+    "write_upscaling": with_pixel_shuffle,
+    "write_mask_heads": with_matrices,
+    "write_iou_head": lambda tokens, head: head(tokens)[:, -1],  # every token through it, the last one kept
     "write_box_corners": lambda boxes: torch.from_numpy(np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])),
     "find_the_cells": cells_through_the_frames,
     "write_refinement_step": as_arrays,

@@ -117,14 +117,13 @@ def token_maps(
 
 
 def head_maps(views: DecoderViews, stage: str, token: int, panel: float | int = 2.0) -> Figure:
-    """One token, head by head: one row a block; the mean of the heads first, then each of them.
+    """One token, block by block and head by head: the mean of the heads first, then each of them.
 
     Scales as for ``token_maps``.
     """
     asked = stage == "image_to_token_attention"
-    heads: list[int | None] = [None, *range(views.heads)]
     rows = []
-    for block in range(views.blocks):
+    for block, heads in _lines(views):
         maps = [views.map(block, stage, token, head) for head in heads]
         titles = ["mean of heads" if head is None else f"head {head}" for head in heads]
         rows.append((f"block {block}", maps, titles))
@@ -132,22 +131,32 @@ def head_maps(views: DecoderViews, stage: str, token: int, panel: float | int = 
 
 
 def matrices(views: DecoderViews, panel: float | int = 2.1) -> Figure:
-    """The tokens' self-attention, one row a block: the mean of the heads, then every head. Rows ask, columns answer."""
-    heads: list[int | None] = [None, *range(views.heads)]
-    names = views.token_names
-    size = (panel * len(heads) + 1.9, (panel + 0.25) * views.blocks + 1.1)
+    """The tokens' self-attention, block by block: the mean of the heads, then each. Rows ask, columns answer."""
+    lines, names = _lines(views), views.token_names
+    columns = len(lines[0][1])
+    size = (panel * columns + 1.9, (panel + 0.25) * len(lines) + 1.1)
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(views.blocks, len(heads), squeeze=False)
-    for block, line in enumerate(grid):
-        for head, axes in zip(heads, line, strict=True):
-            image = draw_matrix(axes, views.matrix(block, head))
-            axes.set_title(f"block {block}, " + ("mean" if head is None else f"head {head}"), fontsize=13)
-            if axes is line[0]:
+    grid = figure.subplots(len(lines), columns, squeeze=False)
+    for number, ((block, heads), line) in enumerate(zip(lines, grid, strict=True)):
+        for column, axes in enumerate(line):
+            if column >= len(heads):
+                axes.set_visible(False)
+                continue
+            image = draw_matrix(axes, views.matrix(block, heads[column]))
+            of_head = "mean" if heads[column] is None else f"head {heads[column]}"
+            axes.set_title(f"block {block}, {of_head}", fontsize=13)
+            if column == 0:
                 axes.set_yticks(range(len(names)), names, fontsize=11)
-            if block == views.blocks - 1:
+            if number == len(lines) - 1 or column >= len(lines[number + 1][1]):  # nothing stands below
                 axes.set_xticks(range(len(names)), names, rotation=90, fontsize=11)
     figure.colorbar(image, ax=grid, shrink=0.6, label="share of the row's attention")
     return figure
+
+
+def _lines(views: DecoderViews, at_most: int = 5) -> list[tuple[int, list[int | None]]]:
+    """(block, heads) for each line of a figure of heads: the mean (None) first; many heads go on in a second line."""
+    heads: list[int | None] = [None, *range(views.heads)]
+    return [(b, heads[i : i + at_most]) for b in range(views.blocks) for i in range(0, len(heads), at_most)]
 
 
 def draw_matrix(axes: Axes, weights: Float[Tensor, "t s"]):
@@ -222,14 +231,16 @@ def _table_of_maps(
     panel: float | int,
     largest: float | int | None,
 ) -> Figure:
-    """Rows of maps of equal length, each with its name at the left and a title over every map."""
+    """Rows of maps, none longer than the first, each with its name at the left and a title over every map."""
     columns = len(rows[0][1])
     height = panel * views.photo.shape[0] / views.photo.shape[1]
     figure = Figure(figsize=(panel * columns + 0.35, (height + 0.65) * len(rows)), layout="constrained")
     for line, (name, maps, titles) in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
-        for axes, values, title in zip(line, maps, titles, strict=True):
+        for axes, values, title in zip(line, maps, titles, strict=False):
             draw_map(axes, views, values, largest=largest)
             axes.set_title(title, fontsize=12)
+        for axes in line[len(maps) :]:
+            axes.set_visible(False)
         line[0].set_ylabel(name)
     return figure
 

@@ -137,7 +137,7 @@ class DecoderExplorer(anywidget.AnyWidget):
         self._prompt(self.x, self.y)  # the views may have seen another prompt since
         views, name = self.views, self.views.token_names[self.token]
         ratio = views.photo.shape[0] / views.photo.shape[1]
-        figure = Figure(figsize=(11, 3.6 * ratio + 0.9), layout="constrained")
+        figure = Figure(figsize=(10, 3.3 * ratio + 0.9), layout="constrained")
         photo, attention, logits = figure.subplots(1, 3)
         photo.imshow(views.photo)
         photo.set(xticks=[], yticks=[], title="the prompt")
