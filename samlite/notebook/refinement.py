@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
 from scipy import ndimage
+from torch import Tensor
 
 from samlite.learning import simulate
 from samlite.learning.losses import pairwise_iou
@@ -124,27 +124,39 @@ def refine_scenes(sam: Sam, scenes: int = 16, clicks: int = 8, rounds: int = 5) 
     """The loop on generated scenes: mean IoU of the chosen mask after 1, 2, … clicks, with the logits and without.
 
     Both begin with the same first clicks, ``clicks`` on each of so many ``scenes``; each click means a subpart, a part
-    or a whole, and the truth is that region.
+    or a whole, and the truth is that region. One scene after the other, so that memory does not grow with their number.
     """
     generator = torch.Generator(sam.device)
     generator.manual_seed(SEED)
     stride = sam.image_size // (4 * sam.image_encoder.grid_size)
     made = SceneGenerator(sam.image_size, device=sam.device)(scenes, generator)
     points, level = simulate.sample_clicks(made.labels, clicks, generator)
-    regions = rearrange(simulate.regions_at(made.labels, points, stride), "b p level h w -> (b p) level h w")
-    target = regions[torch.arange(len(regions)), level.flatten()]
-    embedding = repeat(sam.encode_image(sam.normalise(made.images)), "b c y x -> (b p) c y x", p=clicks)
-    curves = {}
-    for name, keep in (("with the previous logits", True), ("clicks alone", False)):
-        generator.manual_seed(SEED + 1)  # both are corrected by the same chance
-        where, label = rearrange(points, "b p xy -> (b p) 1 xy"), torch.ones(len(target), 1, dtype=torch.long)
-        previous, curve = None, []
-        for _ in range(rounds):
-            mask = previous[:, None] if keep and previous is not None else None
-            logits, predicted = sam.decode_masks(embedding, where, label.to(where.device), mask=mask)
-            previous = logits[torch.arange(len(logits)), predicted.argmax(-1)]
-            curve.append(float(pairwise_iou(previous[:, None], target[:, None]).mean()))
-            point, kind = simulate.correcting_clicks(previous, target, stride, generator)
-            where, label = torch.cat([where, point[:, None]], 1), torch.cat([label, kind[:, None].cpu()], 1)
-        curves[name] = np.array(curve)
-    return curves
+    names = {"with the previous logits": True, "clicks alone": False}
+    curves = {name: np.zeros(rounds) for name in names}
+    for image, labels, first, meant in zip(made.images, made.labels, points, level, strict=True):
+        regions = simulate.regions_at(labels[None], first[None], stride)[0]  # (P, 3, h, w)
+        target = regions[torch.arange(clicks), meant]
+        embedding = sam.encode_image(sam.normalise(image[None]))
+        where, label = first[:, None], torch.ones(clicks, 1, dtype=torch.long, device=first.device)
+        answer = sam.decode_masks(embedding, where, label)  # the first round is that of both
+        for name, keep in names.items():
+            generator.manual_seed(SEED + 1)  # both are corrected by the same chance
+            curves[name] += _corrected(sam, embedding, where, label, answer, target, stride, generator, rounds, keep)
+    return {name: curve / scenes for name, curve in curves.items()}
+
+
+def _corrected(
+    sam: Sam, embedding: Tensor, where: Tensor, label: Tensor, answer: tuple[Tensor, Tensor], target: Tensor,
+    stride: int, generator: torch.Generator, rounds: int, keep: bool,
+) -> Float[np.ndarray, " r"]:  # fmt: skip
+    """Mean IoU of the chosen masks of one scene, round after round, the first one being answered already."""
+    curve = []
+    while True:
+        logits, predicted = answer
+        previous = logits[torch.arange(len(logits)), predicted.argmax(-1)]
+        curve.append(float(pairwise_iou(previous[:, None], target[:, None]).mean()))
+        if len(curve) == rounds:
+            return np.array(curve)
+        point, kind = simulate.correcting_clicks(previous, target, stride, generator)
+        where, label = torch.cat([where, point[:, None]], 1), torch.cat([label, kind[:, None]], 1)
+        answer = sam.decode_masks(embedding, where, label, mask=previous[:, None] if keep else None)
