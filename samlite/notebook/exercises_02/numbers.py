@@ -1,0 +1,152 @@
+"""What flows and what changes: exercises that are answered with shapes and with True or False (document §1.2)."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import skimage.data
+import torch
+
+from samlite.notebook.exercises import Exercise, Mistake
+from samlite.notebook.exercises_02.material import tiny
+from samlite.notebook.ledger import shape_ledger
+from samlite.notebook.tensor_follower import changed_steps, follow
+from samlite.predictor import SamPredictor
+from samlite.sam import document_sam
+
+
+def _shapes_at_full_size() -> dict[str, tuple[int, ...]]:
+    """Three points and two boxes through the full-size decoder, on the meta device: shapes alone, without B."""
+    sam = document_sam(depth=1, device="meta")
+    with shape_ledger(sam) as ledger:
+        sam.decode_masks(
+            torch.zeros(1, 256, 64, 64, device="meta"),
+            points=torch.zeros(1, 3, 2, device="meta"),
+            labels=torch.ones(1, 3, dtype=torch.long, device="meta"),
+            boxes=torch.zeros(1, 2, 4, device="meta"),
+        )
+    steps = ("sparse_prompt_tokens", "token_sequence", "image_tokens", "upscaled_4x", "mask_vectors", "low_res_logits")
+    return {step: ledger[step].shape[1:] for step in steps}
+
+
+predict_what_flows = Exercise(
+    name="predict_what_flows",
+    title="What flows",
+    difficulty=1,
+    minutes=6,
+    question="""
+Three points and two boxes are given to the full-size model, whose image embedding is 256 × 64 × 64. For this one
+prompt (so without the axis B), what are the shapes of the sparse prompt tokens, the whole token sequence, the image as
+tokens, the map after both upsamplings, the mask vectors, and the low-res logits?
+""",
+    code="""
+shapes = {
+    # <answer: "sparse_prompt_tokens": ..., "token_sequence": ..., "image_tokens": ...,>
+    "sparse_prompt_tokens": (3 + 2 * 2, 256),
+    "token_sequence": (3 + 2 * 2 + 4, 256),
+    "image_tokens": (64 * 64, 256),
+    "upscaled_4x": (256, 4 * 64, 4 * 64),
+    "mask_vectors": (3, 256),
+    "low_res_logits": (3, 4 * 64, 4 * 64),
+    # </answer>
+    # <answer: "upscaled_4x": ..., "mask_vectors": ..., "low_res_logits": ...,>
+    # </answer>
+}
+
+predict_what_flows.check(shapes)
+""",
+    expected=_shapes_at_full_size,
+    mistakes=[
+        Mistake("a box is one token", "A box is two corners, and each corner is a token.",
+                lambda: {"sparse_prompt_tokens": (5, 256), "token_sequence": (9, 256)}),
+        Mistake("output tokens forgotten", "Four tokens belong to the model itself: three masks and one IoU.",
+                lambda: {"token_sequence": (7, 256)}),
+        Mistake("three output tokens", "Three for the masks and one more for the predicted IoUs.",
+                lambda: {"token_sequence": (10, 256), "mask_vectors": (4, 256)}),
+        Mistake("channels first", "In a sequence the tokens come first and the channels last.",
+                lambda: {"image_tokens": (256, 4096), "mask_vectors": (256, 3)}),
+        Mistake("upscaled once", "There are two upsamplings, and each doubles both sides.",
+                lambda: {"upscaled_4x": (256, 128, 128), "low_res_logits": (3, 128, 128)}),
+        Mistake("the released channels", "32 channels are what the released decoder keeps. The document keeps 256.",
+                lambda: {"upscaled_4x": (32, 256, 256), "mask_vectors": (3, 32)}),
+        Mistake("the input frame", "1024 × 1024 comes after interpolation; low-res logits have four cells a patch.",
+                lambda: {"upscaled_4x": (256, 1024, 1024), "low_res_logits": (3, 1024, 1024)}),
+    ],
+    hints=[
+        "N points and M boxes give N + 2M tokens. How many does the decoder add?",
+        "64 → 128 → 256, and the channels stay.",
+    ],
+    explanation="""
+The prompt changes one number alone, the length of the token sequence. Everything else is decided by the photo's grid
+and by the number of candidates.
+""",
+)  # fmt: skip
+
+STEPS_ASKED = (
+    "image_embedding", "image_positions", "sparse_prompt_tokens", "prompted_image", "token_sequence", "decoded_image",
+    "low_res_logits", "iou_predictions",
+)  # fmt: skip
+
+
+@cache
+def _what_changes() -> dict[str, bool]:
+    """A click, and another click on the same photo: asked of tiny."""
+    predictor = SamPredictor(tiny())
+    photo = skimage.data.coffee()
+    first = follow(predictor, photo, point_coords=[(290, 165)], point_labels=[1])
+    second = follow(predictor, photo, point_coords=[(100, 330)], point_labels=[1])
+    changed = changed_steps(first, second)
+    return {step: changed[step] for step in STEPS_ASKED}
+
+
+say_what_changes = Exercise(
+    name="say_what_changes",
+    title="What changes with the click?",
+    difficulty=2,
+    minutes=8,
+    question="""
+The same photo, a click, and then a click somewhere else. For which of these steps do the numbers change? Write True or
+False behind each. (No mask prompt is given.)
+""",
+    code="""
+changes = {
+    # <answer: "image_embedding": ..., "image_positions": ..., "sparse_prompt_tokens": ..., "prompted_image": ...,>
+    "image_embedding": False,
+    "image_positions": False,
+    "sparse_prompt_tokens": True,
+    "prompted_image": False,
+    "token_sequence": True,
+    "decoded_image": True,
+    "low_res_logits": True,
+    "iou_predictions": True,
+    # </answer>
+    # <answer: "token_sequence": ..., "decoded_image": ..., "low_res_logits": ..., "iou_predictions": ...,>
+    # </answer>
+}
+
+say_what_changes.check(changes)
+""",
+    expected=_what_changes,
+    mistakes=[
+        Mistake("the photo is read again", "The image encoder gets the photo alone; no prompt changes what it makes.",
+                lambda: {"image_embedding": True}),
+        Mistake("positions follow the click", "The code of the grid's places is the same for every photo and prompt.",
+                lambda: {"image_positions": True}),
+        Mistake("points are added to the map", "Only a mask prompt is added to the image embedding. Points are tokens.",
+                lambda: {"prompted_image": True}),
+        Mistake("the map stays as it was", "In every two-way block the image looks at the tokens, too: what the "
+                "decoder makes of the photo depends on the prompt.", lambda: {"decoded_image": False}),
+        Mistake("tokens are learned constants", "The output tokens are, when they start. The prompt tokens beside them "
+                "are not.", lambda: {"sparse_prompt_tokens": False, "token_sequence": False}),
+        Mistake("one IoU for all prompts", "Each prompt gets masks of its own, and a prediction for each of them.",
+                lambda: {"low_res_logits": False, "iou_predictions": False}),
+    ],
+    hints=[
+        "Which of the steps happen before the prompt is known?",
+        "`image_to_token_attention` is the fourth stage of a block: who looks at whom?",
+    ],
+    explanation="""
+Everything up to the prompted image is the photo's alone and can be kept. From the first two-way block on both streams
+carry both.
+""",
+)  # fmt: skip

@@ -1,0 +1,101 @@
+"""Following one prediction, and which of its steps depend on what."""
+
+import numpy as np
+import pytest
+import torch
+
+import samlite
+from samlite.notebook import architecture_plots, style
+from samlite.notebook.ledger import shape_ledger
+from samlite.notebook.steps import STEPS
+from samlite.notebook.tensor_follower import TensorFollower, changed_steps, follow, how_it_is_drawn
+from samlite.predictor import SamPredictor
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+OTHER = PHOTO[::-1].copy()
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    torch.manual_seed(0)
+    small = samlite.document_sam(image_size=64, patch_size=8, width=32, depth=2, heads=2, channels=16, decoder_heads=2,
+                                 decoder_mlp=32)  # fmt: skip
+    return SamPredictor(small.eval())
+
+
+@pytest.fixture(scope="module")
+def ledger(predictor):
+    return follow(predictor, PHOTO, point_coords=[(10, 20)], point_labels=[1], box=(5, 6, 30, 30),
+                  mask_input=np.random.default_rng(1).normal(size=(1, 32, 32)).astype(np.float32))  # fmt: skip
+
+
+def test_every_step_of_a_prediction_can_be_drawn(ledger):
+    follower = TensorFollower(ledger, grid=8)
+    assert {entry.name for entry in follower.entries} == set(STEPS) - {"text_tokens"}
+    for number in range(len(follower.entries)):
+        follower.look(number)
+        assert follower.number == number
+        assert np.asarray(style.drawn(follower.figure())).std() > 0
+        assert " × ".join(map(str, follower.entry.shape)) in follower.describe()
+
+
+def test_code_gives_the_tensor_that_is_shown(ledger):
+    follower = TensorFollower(ledger, grid=8)
+    for number in range(len(follower.entries)):
+        follower.look(number)
+        assert eval(follower.code, {"ledger": ledger}) is follower.entry.tensor
+
+
+def test_look_by_name_and_by_hand(ledger):
+    follower = TensorFollower(ledger, grid=8)
+    follower.look("encoder_block")
+    assert follower.entry is ledger["encoder_block"]
+    before = follower._shown.value
+    follower._slider.value += 1  # what a hand or an arrow key does
+    assert follower._shown.value != before and follower.entry.name == "encoded_patches"
+    assert "encoded patches" in follower._shown.alt and "encoded_patches" in follower._words.value
+    with pytest.raises(ValueError, match="no step is called 'patch'; there are input, patches"):
+        follower.look("patch")
+    with pytest.raises(ValueError, match="step must be 0 … "):
+        follower.look(1000)
+
+
+def test_a_ledger_without_tensors_cannot_be_followed(predictor):
+    with shape_ledger(predictor.model) as bare:
+        predictor.set_image(PHOTO)
+    with pytest.raises(ValueError, match="kept no tensor"):
+        TensorFollower(bare, grid=8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ((1, 3, 1024, 1024), "photo"), ((1, 64, 64, 1280), "grid"), ((1, 256, 64, 64), "map"),
+        ((1, 4096, 768), "sequence"), ((1, 7, 256), "tokens"), ((1, 3), "numbers"), ((1, 1, 256, 256), "planes"),
+    ],
+)  # fmt: skip
+def test_the_kind_of_picture_follows_from_the_shape(shape, kind):
+    assert how_it_is_drawn(shape, 64) == kind
+
+
+def test_what_changes_with_the_prompt_and_what_with_the_photo(predictor):
+    one = follow(predictor, PHOTO, point_coords=[(10, 20)], point_labels=[1])
+    again = follow(predictor, PHOTO, point_coords=[(10, 20)], point_labels=[1])
+    moved = follow(predictor, PHOTO, point_coords=[(40, 5)], point_labels=[1])
+    other = follow(predictor, OTHER, point_coords=[(10, 20)], point_labels=[1])
+    assert not any(changed_steps(one, again).values())
+    by_prompt, by_photo = changed_steps(one, moved), changed_steps(one, other)
+    assert not any(by_prompt[name] for name in ("input", "image_embedding", "image_positions"))
+    assert by_prompt["token_sequence"] and by_prompt["low_res_logits"]
+    assert by_photo["image_embedding"] and not by_photo["token_sequence"] and by_photo["low_res_logits"]
+
+
+def test_the_architecture_shows_what_happened(ledger, predictor):
+    words = architecture_plots.in_words(ledger)
+    assert "image embedding 1 × 16 × 8 × 8" in words and "token sequence 1 × 7 × 16" in words
+    texts = [text.get_text() for text in architecture_plots.architecture(ledger).axes[0].texts]
+    assert "sparse prompt tokens" in texts and "§1.8.4" in texts
+    with shape_ledger(predictor.model) as half:
+        predictor.set_image(PHOTO)
+    with pytest.raises(KeyError, match="token_sequence"):
+        architecture_plots.architecture(half)
