@@ -5,5 +5,5 @@ from samlite.notebook.exercises_02.parts import encode_once_decode_many, write_t
 
 CHAPTER = "02_architecture"
 TITLE = "chapter 02, architecture"
-IMPORTS = "import numpy as np\nimport torch\n\nfrom samlite.frames import ResizeLongestSide"
+IMPORTS = "import torch"
 EXERCISES = (predict_what_flows, say_what_changes, encode_once_decode_many, write_the_predictor)

@@ -154,19 +154,21 @@ write_the_predictor = Exercise(
     minutes=20,
     question="""
 Put it all together without `SamPredictor`. You get `photo` (H, W, 3), uint8; `click`, (x, y) in the photo's own
-pixels; and `sam`. `ResizeLongestSide(sam.image_size)` has `apply_image` for photos and `apply_coords(coords, (H, W))`
-for places. `sam.normalise` takes pixels (1, 3, h, w) and pads; `sam.encode_image`, `sam.decode_masks(embedding, points,
+pixels; and `sam`. `ResizeLongestSide(sam.image_size)` has `apply_image` for photos and `apply_coords_torch(coords,
+(H, W))` for places. `sam.normalise` takes pixels (1, 3, h, w) and pads; `sam.encode_image`, `sam.decode_masks(embedding, points,
 labels)` and `sam.resize_masks(logits, input_size, original_size)` do the rest. Return four steps: `"input"`
 (1, 3, S, S), `"point"` (1, 1, 2) in the input frame, `"low_res_logits"` (1, 3, h, w), `"mask_logits"` (1, 3, H, W).
 """,
     code="""
+from samlite.frames import ResizeLongestSide
+
+
 def predict(photo, click, sam):
-    # <answer: images = point = low_res_logits = mask_logits = ...>
     transform = ResizeLongestSide(sam.image_size)
+    # <answer: images = point = low_res_logits = mask_logits = ...>
     resized = transform.apply_image(photo)  # (h, w, 3)
     images = sam.normalise(torch.from_numpy(resized).permute(2, 0, 1)[None].float())
-    moved = transform.apply_coords(np.array([click], dtype=float), photo.shape[:2])
-    point = torch.from_numpy(moved).float()[None]
+    point = transform.apply_coords_torch(torch.tensor([[click]]), photo.shape[:2])
     embedding = sam.encode_image(images)
     low_res_logits, iou_predictions = sam.decode_masks(embedding, point, torch.ones(1, 1, dtype=torch.long))
     mask_logits = sam.resize_masks(low_res_logits, resized.shape[:2], photo.shape[:2])
@@ -184,9 +186,9 @@ write_the_predictor.check(predict)
     mistakes=[
         Mistake("pixels not normalised", "The encoder was trained on colours without their mean and divided by their "
                 "spread: `sam.normalise`.", partial(_predict, normalised=False)),
-        Mistake("the click was not moved", "The photo was resized, and the click has to go along: `apply_coords`.",
+        Mistake("the click was not moved", "The photo was resized, and the click has to go along: `apply_coords_torch`.",
                 partial(_predict, moved=False)),
-        Mistake("height and width swapped", "`apply_coords` wants the size of the photo as (height, width).",
+        Mistake("height and width swapped", "`apply_coords_torch` wants the size of the photo as (height, width).",
                 partial(_predict, turned=True)),
         Mistake("x and y swapped", "A click is (x, y).", partial(_predict, swapped=True)),
         Mistake("half a pixel too far", "The prompt encoder adds the half pixel itself.", partial(_predict, half=True)),
