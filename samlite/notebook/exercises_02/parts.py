@@ -123,11 +123,10 @@ answer all P clicks in one call, with points of shape (P, 1, 2).
 
 
 def _predict(
-    photo: np.ndarray, click: tuple[int, int], sam: Sam, *, moved: bool = True, normalised: bool = True,
+    photo: np.ndarray, click: tuple[int, int], sam: Sam, transform: ResizeLongestSide, *, moved: bool = True, normalised: bool = True,
     turned: bool = False, cropped: bool = True, swapped: bool = False, half: bool = False,
 ) -> dict[str, Tensor]:  # fmt: skip
     """A photo and a click to masks, with switches for what easily goes wrong."""
-    transform = ResizeLongestSide(sam.image_size)
     size = photo.shape[:2]
     pixels = torch.from_numpy(transform.apply_image(photo)).permute(2, 0, 1)[None].float()
     input_size = tuple(pixels.shape[-2:])
@@ -144,7 +143,7 @@ def _predict(
 
 
 def _photo_and_click(name: str, click: tuple[int, int]) -> Callable[[], tuple[Any, ...]]:
-    return lambda: (getattr(skimage.data, name)(), click, tiny())
+    return lambda: (getattr(skimage.data, name)(), click, tiny(), ResizeLongestSide(tiny().image_size))
 
 
 write_the_predictor = Exercise(
@@ -154,17 +153,14 @@ write_the_predictor = Exercise(
     minutes=20,
     question="""
 Put it all together without `SamPredictor`. You get `photo` (H, W, 3), uint8; `click`, (x, y) in the photo's own
-pixels; and `sam`. `ResizeLongestSide(sam.image_size)` has `apply_image` for photos and `apply_coords_torch(coords,
-(H, W))` for places. `sam.normalise` takes pixels (1, 3, h, w) and pads; `sam.encode_image`, `sam.decode_masks(embedding, points,
-labels)` and `sam.resize_masks(logits, input_size, original_size)` do the rest. Return four steps: `"input"`
-(1, 3, S, S), `"point"` (1, 1, 2) in the input frame, `"low_res_logits"` (1, 3, h, w), `"mask_logits"` (1, 3, H, W).
+pixels; `sam`; and `transform`, a `ResizeLongestSide`. `transform.apply_image(photo)` gives (h, w, 3), and
+`transform.apply_coords_torch(coords, (H, W))` moves places into the input frame. `sam.normalise` takes pixels
+(1, 3, h, w) and pads; `sam.encode_image`, `sam.decode_masks(embedding, points, labels)` and
+`sam.resize_masks(logits, input_size, original_size)` do the rest. Return four steps: `"input"` (1, 3, S, S), `"point"`
+(1, 1, 2) in the input frame, `"low_res_logits"` (1, 3, h, w) and `"mask_logits"` (1, 3, H, W).
 """,
     code="""
-from samlite.frames import ResizeLongestSide
-
-
-def predict(photo, click, sam):
-    transform = ResizeLongestSide(sam.image_size)
+def predict(photo, click, sam, transform):
     # <answer: images = point = low_res_logits = mask_logits = ...>
     resized = transform.apply_image(photo)  # (h, w, 3)
     images = sam.normalise(torch.from_numpy(resized).permute(2, 0, 1)[None].float())
@@ -186,8 +182,8 @@ write_the_predictor.check(predict)
     mistakes=[
         Mistake("pixels not normalised", "The encoder was trained on colours without their mean and divided by their "
                 "spread: `sam.normalise`.", partial(_predict, normalised=False)),
-        Mistake("the click was not moved", "The photo was resized, and the click has to go along: `apply_coords_torch`.",
-                partial(_predict, moved=False)),
+        Mistake("the click was not moved", "The photo was resized, and the click has to go along: "
+                "`apply_coords_torch`.", partial(_predict, moved=False)),
         Mistake("height and width swapped", "`apply_coords_torch` wants the size of the photo as (height, width).",
                 partial(_predict, turned=True)),
         Mistake("x and y swapped", "A click is (x, y).", partial(_predict, swapped=True)),
