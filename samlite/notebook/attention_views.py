@@ -147,7 +147,7 @@ def matrices(views: DecoderViews, panel: float | int = 2.1) -> Figure:
             axes.set_title(f"block {block}, {of_head}", fontsize=13)
             if column == 0:
                 axes.set_yticks(range(len(names)), names, fontsize=11)
-            if number == len(lines) - 1 or column >= len(lines[number + 1][1]):  # nothing stands below
+            if number == len(lines) - 1:
                 axes.set_xticks(range(len(names)), names, rotation=90, fontsize=11)
     figure.colorbar(image, ax=grid, shrink=0.6, label="share of the row's attention")
     return figure
