@@ -124,7 +124,8 @@ answer all P clicks in one call, with points of shape (P, 1, 2).
 
 def _predict(
     photo: np.ndarray, click: tuple[int, int], sam: Sam, transform: ResizeLongestSide, *,
-    moved: bool = True, normalised: bool = True, turned: bool = False, cropped: bool = True, swapped: bool = False, half: bool = False,
+    moved: bool = True, normalised: bool = True, turned: bool = False,
+    cropped: bool = True, swapped: bool = False, half: bool = False,
 ) -> dict[str, Tensor]:  # fmt: skip
     """A photo and a click to masks, with switches for what easily goes wrong."""
     size = photo.shape[:2]
