@@ -17,18 +17,22 @@ ROOT = HERE.parents[1]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
-RUN_ALL = """async () => {
+RUN = """async (ids) => { // the cells of these ids, one after the other as a reader runs them; without ids all
   const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-  const runAll = async () => {
+  const run = async () => {
     while (!window.jupyterapp?.shell.currentWidget?.sessionContext) await pause(50);
-    const context = window.jupyterapp.shell.currentWidget.sessionContext;
-    await context.ready;
-    while (!context.session?.kernel) await pause(50);
-    await context.session.kernel.info; // "idle" comes too early
-    await window.jupyterapp.commands.execute("notebook:run-all-cells");
+    const { content, sessionContext } = window.jupyterapp.shell.currentWidget;
+    await sessionContext.ready;
+    while (!sessionContext.session?.kernel) await pause(50);
+    await sessionContext.session.kernel.info; // "idle" comes too early
+    if (!ids) await window.jupyterapp.commands.execute("notebook:run-all-cells");
+    for (const id of ids ?? []) {
+      content.activeCellIndex = content.widgets.findIndex((cell) => cell.model.id === id);
+      await window.jupyterapp.commands.execute("notebook:run-cell");
+    }
     return true;
   };
-  if (!(await Promise.race([runAll(), pause(120000)]))) throw new Error("the notebook did not run within two minutes");
+  if (!(await Promise.race([run(), pause(120000)]))) throw new Error("the notebook did not run within two minutes");
 }"""
 ASK = """async (expression) => {
   const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
@@ -115,17 +119,18 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float 
 
 
 @pytest.fixture(scope="session")
-def open_notebook(browser, lab):
-    """open_notebook(name, *cells, **how): JupyterLab with a notebook of these cells, all run; how: of the context."""
+def show(browser, lab):
+    """show(name, notebook, only=None, **how): JupyterLab with this notebook, run; only: the ids of the cells to run.
+
+    ``how``: of the browser's context.
+    """
     address, notebooks = lab
     contexts = []
 
-    def open_it(name: str, *cells: str, **how):
+    def show_it(name: str, notebook, only: list[str] | None = None, **how):
         import nbformat
-        from nbformat.v4 import new_code_cell, new_notebook
 
-        kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-        nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in cells], metadata=kernel), notebooks / name)
+        nbformat.write(notebook, notebooks / name)
         context = browser.new_context(**{"viewport": {"width": 1300, "height": 1200}, **how})
         contexts.append(context)
         page = context.new_page()
@@ -134,13 +139,26 @@ def open_notebook(browser, lab):
         page.problems = []
         page.on("pageerror", lambda problem: page.problems.append(str(problem)))
         page.goto(f"{address}/doc/tree/{name}")
-        page.evaluate(RUN_ALL)
+        page.evaluate(RUN, only)
         page.wait_for_selector("#jupyterlab-splash", state="detached")  # it would catch the first clicks
         return page
 
-    yield open_it
+    yield show_it
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def open_notebook(show):
+    """open_notebook(name, *cells, **how): JupyterLab with a notebook of these cells, all run; how: of the context."""
+
+    def open_it(name: str, *cells: str, **how):
+        from nbformat.v4 import new_code_cell, new_notebook
+
+        kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+        return show(name, new_notebook(cells=[new_code_cell(cell) for cell in cells], metadata=kernel), **how)
+
+    return open_it
 
 
 @pytest.fixture(scope="session")

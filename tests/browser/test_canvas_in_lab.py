@@ -1,5 +1,7 @@
 """The prompt canvas in JupyterLab: real mouse and keyboard events, and pixels that must change."""
 
+import time
+
 import pytest
 
 CELL = """
@@ -193,6 +195,36 @@ def test_the_keyboard_can_do_everything(canvas, page, python, screenshots):
     page.wait_for_function("() => !jupyterapp.shell.currentWidget.model.dirty")
 
 
+def test_every_other_key_of_the_list_does_what_it_says(canvas, page, python):
+    canvas.click(200, 150)
+    canvas.wait_for(lambda: canvas.press("u"))
+    canvas.wait_for(lambda: canvas.press("Enter"))
+    canvas.press(*["ArrowRight"] * 5)
+    canvas.wait_for(lambda: canvas.press("Shift+Enter"))
+    assert "point_coords=[[200, 150], [240, 150]]" in canvas.text("code") and "[1, 0]" in canvas.text("code")
+    for key, chosen in (("1", "0"), ("3", "2"), ("2", "1")):
+        canvas.wait_for(lambda key=key: canvas.press(key))
+        assert python(page, "canvas.chosen") == chosen and f"mask = masks[{chosen}]" in canvas.text("code")
+    canvas.wait_for(lambda: canvas.press("Control+z"))
+    assert "[240, 150]" not in canvas.text("code")
+    canvas.wait_for(lambda: canvas.press("Control+y"))
+    assert "[240, 150]" in canvas.text("code")
+    canvas.press("]", "[")
+    assert "Brush radius" in canvas.text("said")
+    canvas.press("m", *["ArrowRight"] * 3, "e")
+    canvas.wait_for(lambda: canvas.press("m"))
+    assert "erase=True" in canvas.text("code")  # e: the stroke takes paint away
+    canvas.press("m", "ArrowDown", "Escape", "b", "ArrowDown", "Escape")  # a stroke and a box left unfinished
+    assert python(page, "len(canvas.prompt.strokes), canvas.prompt.box") == "(1, None)"
+    preview = canvas.root.get_by_role("checkbox")
+    before = preview.is_checked()
+    canvas.press("p")
+    assert preview.is_checked() is not before
+    canvas.press("p")
+    canvas.wait_for(lambda: canvas.press("Delete"))
+    assert ".predict(" not in canvas.text("code") and page.problems == []
+
+
 def test_the_candidates_stand_side_by_side_and_can_be_chosen(canvas, page, python):
     canvas.click(200, 150)
     candidates = canvas.root.locator(".samlite-candidates button")
@@ -225,13 +257,15 @@ def test_the_preview_follows_the_mouse_and_asks_one_question_at_a_time(canvas, p
     page.wait_for_timeout(100)
     assert canvas.colour(120, 100) == GREY
     before = int(python(page, "(setattr(canvas.predictor, 'pause', 0.1), canvas.predictor.decoded)[1]"))
+    start = time.monotonic()
     for step in range(100):
         page.mouse.move(*canvas.on_page(100 + step, 100))
     asked = int(python(page, "canvas.predictor.decoded")) - before
+    most = 2 + (time.monotonic() - start) / 0.2  # an answer takes 0.1 seconds, and the rest after it as long again
     page.mouse.move(2, 2)
     page.wait_for_timeout(500)
     later = int(python(page, "(setattr(canvas.predictor, 'pause', 0), canvas.predictor.decoded)[1]")) - before
-    assert 1 <= asked <= 20 and later <= asked + 1  # a hundred movements, few questions, and none left in a queue
+    assert 1 <= asked <= most and later <= asked + 1  # a hundred movements, few questions, and none left in a queue
 
 
 def test_the_code_can_be_copied(canvas, page):
