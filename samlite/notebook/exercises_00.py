@@ -78,6 +78,67 @@ decoder doubles its grid twice, and the IoU predictions are one number a candida
 )  # fmt: skip
 
 
+def _colours_at(
+    photo: np.ndarray, points: list[tuple[int, int]], *, swapped: bool = False, upwards: bool = False, one: int = 0,
+    blue_first: bool = False, each_with_each: bool = False, last: bool = False,
+) -> np.ndarray:  # fmt: skip
+    """(N, 3), with switches for what easily goes wrong."""
+    x, y = np.array(points).T
+    rows, columns = (x, y) if swapped else (y, x)
+    rows = len(photo) - 1 - rows if upwards else rows
+    colours = photo[rows][:, columns] if each_with_each else photo[rows - one, columns - one]
+    colours = colours[..., ::-1] if blue_first else colours
+    return colours.T if last else colours
+
+
+def _photo(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+look_it_up = Exercise(
+    name="look_it_up",
+    title="The colour under a click",
+    difficulty=1,
+    minutes=4,
+    question="""
+A place is (x, y), a photo is an array of rows. Write a function of `photo` (H, W, 3) and `points`, a list of N places
+(x, y), that returns an array (N, 3): red, green and blue of the pixel at each place.
+""",
+    code="""
+def colours_at(photo, points):
+    # <answer: colours = ...>
+    colours = np.array([photo[y, x] for x, y in points])
+    # </answer>
+    return colours
+
+
+look_it_up.check(colours_at)
+""",
+    expected=_colours_at,
+    stages=[
+        Stage("one point", lambda: (_photo(8, 12), [(5, 2)])),
+        Stage("four points, among them the corners", lambda: (_photo(9, 7), [(0, 0), (6, 0), (3, 5), (6, 8)])),
+    ],
+    mistakes=[
+        Mistake("x and y swapped", "x counts columns, y counts rows, and an array has its rows first: photo[y, x].",
+                partial(_colours_at, swapped=True)),
+        Mistake("from below", "y = 0 is the upper edge, and y grows downwards.", partial(_colours_at, upwards=True)),
+        Mistake("counted from one", "The pixel in the upper left corner is (0, 0).", partial(_colours_at, one=1)),
+        Mistake("blue first", "The colours come as red, green, blue; OpenCV has them the other way round.",
+                partial(_colours_at, blue_first=True)),
+        Mistake("each row with each column", "Two indices at once, photo[rows, columns], give one pixel a place; one "
+                "after the other they give a whole grid.", partial(_colours_at, each_with_each=True)),
+        Mistake("points last", "The first axis counts the points, the second the three colours.",
+                partial(_colours_at, last=True)),
+    ],
+    hints=["Which of x and y tells the row?", "`np.array([... for x, y in points])` stacks one row for each point."],
+    explanation="""
+Without a loop it is `photo[y, x]`, with `x, y = np.array(points).T`. Every public function of samlite takes (x, y), so
+the turn from (x, y) to [y, x] happens within, and once.
+""",
+)  # fmt: skip
+
+
 def _overlap(first: np.ndarray, second: np.ndarray) -> float:
     return float(mask_iou(first, second))
 
@@ -227,4 +288,4 @@ both in this way.
 """,
 )  # fmt: skip
 
-EXERCISES = (predict_the_answer, measure_the_overlap, choose_the_mask)
+EXERCISES = (predict_the_answer, look_it_up, measure_the_overlap, choose_the_mask)
