@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from samlite.released.checkpoints import CHECKPOINTS
+from samlite.released.sam import released_sam
 from samlite.sam import Sam, document_sam
 
 TINY_WEIGHTS = Path(__file__).parent / "weights" / "tiny.safetensors"
@@ -33,7 +35,7 @@ def load_document_sam(path: str | Path, device: torch.device | str | None = None
         raise ValueError(f"{path} has no 'config' in its metadata: it was not written by samlite's training")
     sam = document_sam(**json.loads(metadata["config"]))
     sam.load_state_dict(state)
-    return sam.eval().to(device or "cpu")
+    return _move(sam.eval(), device)
 
 
 def tiny(checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
@@ -46,6 +48,41 @@ def document_vit_h(checkpoint: str | Path | None = None, device: torch.device | 
     if checkpoint is not None:
         return load_document_sam(checkpoint, device)
     return document_sam(device=device).eval()
+
+
+def _released(name: str) -> Callable[..., Sam]:
+    def build(checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
+        if checkpoint is None:
+            return _move(released_sam(**CHECKPOINTS[name].sizes), device).eval()
+        if not Path(checkpoint).exists():
+            known = CHECKPOINTS[name]
+            raise FileNotFoundError(
+                f"there is no file {checkpoint}: fetch {known.file} ({known.size:,} bytes) from {known.address} and "
+                "give the path where it lies"
+            )
+        return _move(released_sam(**CHECKPOINTS[name].sizes, checkpoint=checkpoint), device).eval()
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"""The released {name}.
+
+    ``checkpoint``: the path of the official file or of its safetensors; None, as in the released package: random
+    weights. Raises FileNotFoundError, and ValueError when the file is damaged or holds another model.
+    """
+    return build
+
+
+def _move(sam: Sam, device: torch.device | str | None) -> Sam:
+    """Raises ValueError in one sentence when this machine has no such device or no room on it."""
+    try:
+        return sam.to(device or "cpu")
+    except torch.OutOfMemoryError as error:
+        raise ValueError(f"{device} has too little memory for this model: use device='cpu' or a smaller one") from error
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ValueError(f"device {str(device)!r} cannot be used here ({reason}): use device='cpu'") from error
+
+
+vit_b, vit_l, vit_h = (_released(name) for name in CHECKPOINTS)
 
 
 class UnknownModelError(KeyError, ValueError):
@@ -64,4 +101,6 @@ class Registry(dict[str, Callable[..., Sam]]):
         raise UnknownModelError(f"no model is called {name!r}; there are {', '.join(map(repr, self))}{hint}")
 
 
-sam_model_registry = Registry(default=tiny, tiny=tiny, document_vit_h=document_vit_h)
+sam_model_registry = Registry(
+    default=tiny, tiny=tiny, vit_b=vit_b, vit_l=vit_l, vit_h=vit_h, document_vit_h=document_vit_h
+)

@@ -11,6 +11,8 @@ from samlite.images import read_photo
 from samlite.masks import COLOURS, as_binary, mask_area, mask_to_box, overlay_masks, save_mask, save_png
 from samlite.predictor import SamPredictor
 from samlite.registry import sam_model_registry
+from samlite.released.checkpoints import CHECKPOINTS
+from samlite.sam import Sam
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +53,7 @@ def _segment(args: argparse.Namespace) -> dict:
     for path in filter(None, (args.output, args.overlay)):
         _check_output(Path(path))
     photo = read_photo(args.photo)
-    predictor = SamPredictor(sam_model_registry[args.model](checkpoint=args.checkpoint))
+    predictor = SamPredictor(_model(args))
     start = time.perf_counter()
     predictor.set_image(photo)
     encoded = time.perf_counter()
@@ -87,6 +89,15 @@ def _segment(args: argparse.Namespace) -> dict:
         ],
         "overlay": args.overlay,
     }
+
+
+def _model(args: argparse.Namespace) -> Sam:
+    if args.model in CHECKPOINTS and args.checkpoint is None:
+        raise ValueError(
+            f"{args.model} does not ship with samlite: fetch {CHECKPOINTS[args.model].address} and name the file with "
+            "--checkpoint FILE"
+        )
+    return sam_model_registry[args.model](checkpoint=args.checkpoint)
 
 
 def _prompt(args: argparse.Namespace) -> dict:

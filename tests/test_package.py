@@ -64,7 +64,7 @@ def test_the_released_parts_stand_on_the_documents(part: str) -> None:
     path = PACKAGE / "released" / f"{part}.py"
     assert foreign(path) <= {"torch", "einops", "jaxtyping", "samlite"}
     own = {name for name in imports_of(path) if name.startswith("samlite")}
-    parts = {f"samlite.released.{name}" for name in PARTS}
+    parts = {f"samlite.released.{name}" for name in (*PARTS, "checkpoints")}
     assert own <= ({"samlite.sam", *parts} if part == "sam" else {"samlite.layers", f"samlite.{part}"})
 
 

@@ -102,3 +102,17 @@ def difference(ours, theirs):
 def relative_difference(ours, theirs):
     """The same, as a part of the largest official value."""
     return difference(ours, theirs) / max(theirs.abs().max().item(), 1e-12) if theirs.numel() else 0.0
+
+
+def given_prompts(sam):
+    """Points, a box and a mask at random, as `decode_masks` takes them."""
+    random = np.random.RandomState(0)
+    size, low_res = sam.image_size, 4 * sam.prompt_encoder.grid_size
+    points = torch.from_numpy(random.uniform(0, size, (1, 3, 2))).float()
+    corners = np.sort(random.uniform(0, size, (1, 2, 2)), axis=1).reshape(1, 1, 4)
+    return {
+        "points": points,
+        "labels": torch.tensor([[1, 0, 1]]),
+        "boxes": torch.from_numpy(corners).float(),
+        "mask": torch.from_numpy(3 * random.standard_normal((1, 1, low_res, low_res))).float(),
+    }

@@ -1,9 +1,8 @@
 """The same random weights in `transformers.SamModel`, an implementation by other people, give the same numbers."""
 
-import numpy as np
 import pytest
 import torch
-from reference import build, difference, relative_difference
+from reference import build, difference, given_prompts, relative_difference
 
 from samlite.released.key_map import to_official
 
@@ -65,34 +64,21 @@ def theirs(sam, window, heads, decoder_heads=8):
     return model.eval()
 
 
-def compare(sam, model, image, embedding, *, points, labels, box, mask):
+def compare(sam, model, image, embedding, *, points, labels, boxes, mask):
     """Embedding, then point, box and mask prompts, with one and with three masks."""
     with torch.no_grad():
         reference = model.get_image_embeddings(image)
         assert difference(embedding, reference) < 5e-6
         for ours, other in (
             ({"points": points, "labels": labels}, {"input_points": points[:, None], "input_labels": labels[:, None]}),
-            ({"boxes": box[:, None]}, {"input_boxes": box[:, None]}),
-            ({"boxes": box[:, None], "mask": mask}, {"input_boxes": box[:, None], "input_masks": mask}),
+            ({"boxes": boxes}, {"input_boxes": boxes}),
+            ({"boxes": boxes, "mask": mask}, {"input_boxes": boxes, "input_masks": mask}),
         ):
             for multimask in (True, False):
                 logits, iou = sam.decode_masks(embedding, **ours, multimask_output=multimask)
                 out = model(image_embeddings=reference, **other, multimask_output=multimask)
                 assert relative_difference(logits, out.pred_masks[:, 0]) < 1e-5
                 assert difference(iou, out.iou_scores[:, 0]) < 1e-5
-
-
-def given(sam, seed=0):
-    random = np.random.RandomState(seed)
-    size, low_res = sam.image_size, 4 * sam.prompt_encoder.grid_size
-    points = torch.from_numpy(random.uniform(0, size, (1, 3, 2))).float()
-    corners = np.sort(random.uniform(0, size, (1, 2, 2)), axis=1).reshape(1, 4)
-    return {
-        "points": points,
-        "labels": torch.tensor([[1, 0, 1]]),
-        "box": torch.from_numpy(corners).float(),
-        "mask": torch.from_numpy(3 * random.standard_normal((1, 1, low_res, low_res))).float(),
-    }
 
 
 @pytest.mark.parametrize(
@@ -103,8 +89,8 @@ def test_small(name, window, heads, decoder_heads):
     image = torch.randn(1, 3, sam.image_size, sam.image_size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         embedding = sam.encode_image(image)
-    compare(sam, theirs(sam, window, heads, decoder_heads), image, embedding, **given(sam))
+    compare(sam, theirs(sam, window, heads, decoder_heads), image, embedding, **given_prompts(sam))
 
 
 def test_full_size_vit_b(vit_b):
-    compare(vit_b.sam, theirs(vit_b.sam, 14, 12), vit_b.image, vit_b.embedding, **given(vit_b.sam))
+    compare(vit_b.sam, theirs(vit_b.sam, 14, 12), vit_b.image, vit_b.embedding, **given_prompts(vit_b.sam))

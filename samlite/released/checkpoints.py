@@ -1,0 +1,213 @@
+"""The official checkpoints: which there are, how a file is proven to be one of them, and how it is read.
+
+A file that bears an official name is compared with the official size and SHA-256 before anything in it is read. Only
+tensors are ever read from a ``.pth`` (``weights_only``), so that no code in it can run. Names and shapes must be those
+of the model, all of them.
+"""
+
+import hashlib
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from samlite.released.key_map import POSITIONS, TYPES, from_official, to_official
+from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam
+
+MOST_LISTED = 5  # so many differing names a message shows
+WRAPPERS = ("model", "state_dict", "model_state_dict", "sam")  # under which training scripts put the weights
+
+
+class Checkpoint(NamedTuple):
+    """One official file, and the sizes that ``released_sam`` needs for it."""
+
+    file: str
+    size: int  # in bytes
+    sha256: str
+    sizes: dict[str, Any]
+
+    @property
+    def address(self) -> str:
+        return f"https://dl.fbaipublicfiles.com/segment_anything/{self.file}"
+
+
+CHECKPOINTS = {
+    "vit_b": Checkpoint(
+        "sam_vit_b_01ec64.pth", 375_042_383, "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        {"width": 768, "depth": 12, "heads": 12, "global_blocks": (2, 5, 8, 11)},
+    ),
+    "vit_l": Checkpoint(
+        "sam_vit_l_0b3195.pth", 1_249_524_607, "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        {"width": 1024, "depth": 24, "heads": 16, "global_blocks": (5, 11, 17, 23)},
+    ),
+    "vit_h": Checkpoint(
+        "sam_vit_h_4b8939.pth", 2_564_550_879, "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        {"width": 1280, "depth": 32, "heads": 16, "global_blocks": (7, 15, 23, 31)},
+    ),
+}  # fmt: skip
+
+
+def load_checkpoint(sam: Sam, path: str | os.PathLike) -> Sam:
+    """Give a released SAM the weights of an official file, ``.pth`` or converted to safetensors. Returns ``sam``.
+
+    ``sam`` may be on the meta device; it is on the CPU afterwards. Raises FileNotFoundError when there is no such
+    file, ValueError when it is damaged, no checkpoint, or one for a model of other sizes.
+    """
+    path = Path(path)
+    state = read_official(path)
+    _check_fit(path.name, state, to_official({name: value.to("meta") for name, value in sam.state_dict().items()}))
+    sam.load_state_dict(from_official({name: value.float() for name, value in state.items()}), assign=True)
+    for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):  # these are in no checkpoint
+        setattr(sam, name, torch.tensor(values).view(3, 1, 1))
+    return sam
+
+
+def read_official(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, on the CPU, under its own names."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}: {how_to_get(path.name)}")
+    if not path.is_file():
+        raise ValueError(f"{path} is a folder: give the path of the checkpoint in it")
+    verify(path)
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if zipfile.is_zipfile(path):
+            raise ValueError(
+                f"{path} holds more than tensors, and reading the rest could run code that it brings along: it was "
+                "refused. Get the file from its source again, or ask its author for the state dict alone"
+            ) from error
+        raise ValueError(f"{path} is no checkpoint: it is {_looks_like(path)}. {how_to_get(path.name)}") from error
+    except (RuntimeError, EOFError, SafetensorError) as error:
+        raise ValueError(
+            f"{path} cannot be read, it is {_looks_like(path)}, {path.stat().st_size:,} bytes: {how_to_get(path.name)}"
+        ) from error
+    return _state_dict(path, content)
+
+
+def verify(path: Path) -> None:
+    """Size and SHA-256 of a file that bears an official name. Raises ValueError; any other name passes."""
+    known = next((known for known in CHECKPOINTS.values() if known.file == path.name), None)
+    if known is None:
+        return
+    again = f"{how_to_get(path.name)}; weights of your own need a name of their own"
+    if (size := path.stat().st_size) != known.size:
+        raise ValueError(
+            f"{path} has {size:,} bytes, {known.file} has {known.size:,}: it is {_looks_like(path)}. {again}"
+        )
+    if (digest := sha256(path)) != known.sha256:
+        raise ValueError(f"{path} has the SHA-256 {digest}, {known.file} has {known.sha256}: it is damaged. {again}")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file of any size, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def convert(path: Path) -> Path:
+    """An official ``.pth`` → a ``.safetensors`` beside it: the same tensors under the same names, and no pickle.
+
+    The new name appears only when the file is complete.
+    """
+    state = {name: value.contiguous() for name, value in read_official(path).items()}
+    target = path.with_suffix(".safetensors")
+    beside = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        save_file(state, beside, metadata={"format": "pt", "source": path.name, "source_sha256": sha256(path)})
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+    return target
+
+
+def how_to_get(file: str) -> str:
+    """The sentence that tells where an official file comes from."""
+    if known := next((known for known in CHECKPOINTS.values() if known.file == file), None):
+        return f"fetch it again from {known.address}"
+    return f"the official files are {', '.join(known.address for known in CHECKPOINTS.values())}"
+
+
+def _looks_like(path: Path) -> str:
+    """What the first bytes of a file that is no checkpoint look like."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if not start:
+        return "empty"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "a web page and no checkpoint"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer and no checkpoint: `git lfs pull` fetches the file behind it"
+    if start.startswith(b"pk"):
+        return "a part of a file (or more than one), as an interrupted download leaves it"
+    return "damaged or something else"
+
+
+def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
+    if isinstance(content, Mapping):
+        if content and all(isinstance(value, Tensor) for value in content.values()):
+            return dict(content)
+        for name in WRAPPERS:
+            if isinstance(content.get(name), Mapping):
+                raise ValueError(
+                    f"{path} has its weights under {name!r}, beside {len(content) - 1} other things; an official file "
+                    f"has nothing else: torch.save(torch.load(path, weights_only=True)[{name!r}], new_path) makes one"
+                )
+    raise ValueError(f"{path} holds a {type(content).__name__} and not a dict of tensors: {how_to_get(path.name)}")
+
+
+def _check_fit(file: str, state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
+    """Raises ValueError with the closest official variant and at most five names when names or shapes differ."""
+    differing = [
+        f"{name} is {tuple(state[name].shape)} in the file and {tuple(model[name].shape)} in the model"
+        if name in state and name in model
+        else f"{name} is only in the {'file' if name in state else 'model'}"
+        for name in dict.fromkeys([*model, *state])
+        if name not in state or name not in model or state[name].shape != model[name].shape
+    ]
+    if not differing:
+        return
+    width, depth = model[POSITIONS].shape[-1], _depth(model)
+    more = f"; and {len(differing) - MOST_LISTED} more" if len(differing) > MOST_LISTED else ""
+    raise ValueError(
+        f"{file} does not fit this model ({width} wide, {depth} blocks{_known_as(width, depth)}): {_closest(state)}. "
+        f"{len(differing)} names or shapes differ: {'; '.join(differing[:MOST_LISTED])}{more}"
+    )
+
+
+def _depth(state: Mapping[str, Tensor]) -> int:
+    blocks = {name.split(".")[2] for name in state if name.startswith("image_encoder.blocks.")}
+    return len(blocks)
+
+
+def _known_as(width: int, depth: int) -> str:
+    names = [n for n, c in CHECKPOINTS.items() if (c.sizes["width"], c.sizes["depth"]) == (width, depth)]
+    return f", {names[0]}" if names else ""
+
+
+def _closest(state: Mapping[str, Tensor]) -> str:
+    if POSITIONS not in state or state[POSITIONS].ndim != 4 or not set(TYPES) & set(state):
+        return "it does not look like a SAM checkpoint in the official format"
+    width, depth = state[POSITIONS].shape[-1], _depth(state)
+
+    def distance(name: str) -> tuple[int, int]:
+        sizes = CHECKPOINTS[name].sizes
+        return abs(sizes["width"] - width), abs(sizes["depth"] - depth)
+
+    closest = min(CHECKPOINTS, key=distance)
+    if distance(closest) == (0, 0):
+        return f"its sizes are those of {closest}"
+    return f"it is {width} wide with {depth} blocks, of the official models {closest} is the closest"
