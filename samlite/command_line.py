@@ -39,6 +39,14 @@ COMMANDS = {
         "measure a model on generated scenes",
         "samlite.learning.commands", "add_evaluate_arguments", "run_evaluate", needs="run",
     ),
+    "handout": Command(
+        "write a homework notebook with numbers of its own",
+        "samlite.teaching_commands", "add_handout_arguments", "run_handout", needs="run",
+    ),
+    "grade": Command(
+        "run notebooks that were handed in and give points",
+        "samlite.teaching_commands", "add_grade_arguments", "run_grade", needs="run",
+    ),
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,7 @@ class Exercise:
     hints: Sequence[str] = ()
     explanation: str = ""  # markdown, for the worked solution
     tolerance: float = 1e-4
+    variant: Callable[[int], Exercise] | None = None  # the same exercise with other numbers, drawn from a seed
     _hints_given: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -112,6 +114,10 @@ class Exercise:
     def solution(self) -> str:
         """The worked solution's cell."""
         return _MARKED.sub(lambda found: found["answer"], self.code).strip()
+
+    def with_seed(self, seed: int) -> Exercise:
+        """The exercise with the numbers of this seed, for homework; itself where it has no variants."""
+        return self if self.variant is None else self.variant(seed)
 
     def hint(self) -> str:
         """The next hint; after the last one it begins again."""
@@ -190,6 +196,11 @@ class Exercise:
             for number, hint in enumerate(self.hints, 1)
         ]
         return "\n\n".join([head, self.question.strip(), *hints])
+
+
+def exercises_of(module: str) -> Sequence[Exercise]:
+    """The exercises of a module, for instance "samlite.notebook.exercises_05"."""
+    return import_module(module).EXERCISES
 
 
 _NOTHING = object()

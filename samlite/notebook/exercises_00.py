@@ -17,10 +17,10 @@ TITLE = "chapter 00, start here"
 IMPORTS = "import numpy as np"
 
 
-def _shapes_of_an_answer() -> dict[str, tuple[int, ...]]:
-    """What the full-size decoder gives for one click on a photo of 1920×1080, on the meta device: shapes alone."""
+def _shapes_of_an_answer(width: int, height: int) -> dict[str, tuple[int, ...]]:
+    """What the full-size decoder gives for one click on a photo, on the meta device: shapes alone."""
     sam = document_sam(depth=1, device="meta")  # the depth of the encoder does not change what comes out
-    frames = PhotoFrames((1080, 1920), sam.image_size, sam.prompt_encoder.grid_size)
+    frames = PhotoFrames((height, width), sam.image_size, sam.prompt_encoder.grid_size)
     embedding = torch.zeros(1, 256, 64, 64, device="meta")
     click, label = torch.zeros(1, 1, 2, device="meta"), torch.ones(1, 1, dtype=torch.int64, device="meta")
     low_res_logits, iou_predictions = sam.decode_masks(embedding, click, label)
@@ -29,53 +29,65 @@ def _shapes_of_an_answer() -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape[1:]) for name, tensor in named.items()}  # of one prompt: without B
 
 
-predict_the_answer = Exercise(
-    name="predict_the_answer",
-    title="The shape of an answer",
-    difficulty=1,
-    minutes=3,
-    question="""
-The model at full size reads photos at 1024×1024 and has 64×64 patches. Someone clicks on a photo that is 1920 pixels
-wide and 1080 high: `masks, iou_predictions, low_res_logits = predictor.predict([[960, 540]], [1])`. Which shapes have
+def _predict_the_answer(width: int, height: int) -> Exercise:
+    x, y, label, iou = width // 2, height // 2, [1], "iou_predictions"
+    return Exercise(
+        name="predict_the_answer",
+        title="The shape of an answer",
+        difficulty=1,
+        minutes=3,
+        question=f"""
+The model at full size reads photos at 1024×1024 and has 64×64 patches. Someone clicks on a photo that is {width} pixels
+wide and {height} high: `masks, {iou}, low_res_logits = predictor.predict([[{x}, {y}]], {label})`. Which shapes have
 the three? Write plain tuples.
 """,
-    code="""
-shapes = {
+        code=f"""
+shapes = {{
     # <answer: "masks": ..., "iou_predictions": ..., "low_res_logits": ...,>
-    "masks": (3, 1080, 1920),
+    "masks": (3, {height}, {width}),
     "iou_predictions": (3,),
     "low_res_logits": (3, 4 * 64, 4 * 64),
     # </answer>
-}
+}}
 
 predict_the_answer.check(shapes)
 """,
-    expected=_shapes_of_an_answer,
-    mistakes=[
-        Mistake("width first", "A picture in an array has its rows first: height, then width.",
-                lambda: {"masks": (3, 1920, 1080)}),
-        Mistake("candidates last", "The first axis counts the candidates, K.",
-                lambda: {"masks": (1080, 1920, 3), "low_res_logits": (256, 256, 3)}),
-        Mistake("one mask", "One click has several possible meanings, and each gets its mask.",
-                lambda: {"masks": (1, 1080, 1920), "iou_predictions": (1,), "low_res_logits": (1, 256, 256)}),
-        Mistake("the model's frame", "Masks come back at the size of the photo, whatever size the model reads.",
-                lambda: {"masks": (3, 1024, 1024)}),
-        Mistake("a score for every pixel", "The predicted IoU is one number for a whole mask.",
-                lambda: {"iou_predictions": (3, 1080, 1920)}),
-        Mistake("one value a patch", "The decoder enlarges the grid of patches twice by 2 before it draws the masks.",
-                lambda: {"low_res_logits": (3, 64, 64)}),
-        Mistake("the photo's size too early", "Low-res logits are what the masks are made from; they know nothing of "
-                "the photo's size.", lambda: {"low_res_logits": (3, 1080, 1920)}),
-    ],
-    hints=[
-        "Three candidates. Which of the three answers depend on the photo's size?",
-        "The low-res logits have four cells for every patch, along each side.",
-    ],
-    explanation="""
+        expected=partial(_shapes_of_an_answer, width, height),
+        mistakes=[
+            Mistake("width first", "A picture in an array has its rows first: height, then width.",
+                    lambda: {"masks": (3, width, height)}),
+            Mistake("candidates last", "The first axis counts the candidates, K.",
+                    lambda: {"masks": (height, width, 3), "low_res_logits": (256, 256, 3)}),
+            Mistake("one mask", "One click has several possible meanings, and each gets its mask.",
+                    lambda: {"masks": (1, height, width), "iou_predictions": (1,), "low_res_logits": (1, 256, 256)}),
+            Mistake("the model's frame", "Masks come back at the size of the photo, whatever size the model reads.",
+                    lambda: {"masks": (3, 1024, 1024)}),
+            Mistake("a score for every pixel", "The predicted IoU is one number for a whole mask.",
+                    lambda: {"iou_predictions": (3, height, width)}),
+            Mistake("one value a patch", "The decoder enlarges the grid of patches twice by 2 before it draws the "
+                    "masks.", lambda: {"low_res_logits": (3, 64, 64)}),
+            Mistake("the photo's size too early", "Low-res logits are what the masks are made from; they know nothing "
+                    "of the photo's size.", lambda: {"low_res_logits": (3, height, width)}),
+        ],
+        hints=[
+            "Three candidates. Which of the three answers depend on the photo's size?",
+            "The low-res logits have four cells for every patch, along each side.",
+        ],
+        variant=_redraw_the_photo,
+        explanation="""
 Only the masks have the photo's size. The low-res logits always have four cells a patch in each direction, because the
 decoder doubles its grid twice, and the IoU predictions are one number a candidate.
 """,
-)  # fmt: skip
+    )  # fmt: skip
+
+
+def _redraw_the_photo(seed: int) -> Exercise:
+    """Another photo, always wider than high."""
+    draw = np.random.default_rng(seed)
+    return _predict_the_answer(10 * int(draw.integers(130, 200)), 10 * int(draw.integers(60, 110)))
+
+
+predict_the_answer = _predict_the_answer(1920, 1080)
 
 
 def _colours_at(

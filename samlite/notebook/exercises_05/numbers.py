@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,70 +16,86 @@ from samlite.notebook.exercises import Exercise, Mistake, Stage
 from samlite.notebook.ledger import shape_ledger
 from samlite.sam import document_sam
 
-SIZES = {"image_size": 768, "patch_size": 32, "width": 1024, "channels": 192}
 _SHAPE_STEPS = ("patches", "patch_embedding", "grid", "image_embedding")
 
 
-def _shapes_on_meta() -> dict[str, tuple[int, ...]]:
-    sam = document_sam(**SIZES, depth=1, device="meta")
+def _shapes_on_meta(image_size: int, patch_size: int, width: int, channels: int) -> dict[str, tuple[int, ...]]:
+    sam = document_sam(image_size, patch_size, width, depth=1, channels=channels, device="meta")
     with shape_ledger(sam) as ledger:
-        sam.encode_image(torch.zeros(2, 3, 768, 768, device="meta"))
+        sam.encode_image(torch.zeros(2, 3, image_size, image_size, device="meta"))
     return {step: ledger[step].shape for step in _SHAPE_STEPS}
 
 
-predict_shapes = Exercise(
-    name="predict_shapes",
-    title="Predict the shapes",
-    difficulty=1,
-    minutes=5,
-    question="""
-Another encoder of the same kind: photos of 768×768 pixels, patches of 32×32, 1024 wide, 192 channels at its end.
+def _predict_shapes(image_size: int, patch_size: int, width: int, channels: int) -> Exercise:
+    side = image_size // patch_size
+    patches, values = side**2, 3 * patch_size**2
+    S, P, D, C, L, V = image_size, patch_size, width, channels, patches, values
+    return Exercise(
+        name="predict_shapes",
+        title="Predict the shapes",
+        difficulty=1,
+        minutes=5,
+        question=f"""
+Another encoder of the same kind: photos of {S}×{S} pixels, patches of {P}×{P}, {D} wide, {C} channels at its end.
 **Two** photos go in at once. Which shapes come out of four of its steps? Write plain tuples, no code that runs a model.
 """,
-    code="""
-shapes = {
+        code=f"""
+shapes = {{
     # <answer: "patches": ..., "patch_embedding": ..., "grid": ..., "image_embedding": ...,>
-    "patches": (2, (768 // 32) ** 2, 3 * 32 * 32),
-    "patch_embedding": (2, (768 // 32) ** 2, 1024),
-    "grid": (2, 768 // 32, 768 // 32, 1024),
-    "image_embedding": (2, 192, 768 // 32, 768 // 32),
+    "patches": (2, ({S} // {P}) ** 2, 3 * {P} * {P}),
+    "patch_embedding": (2, ({S} // {P}) ** 2, {D}),
+    "grid": (2, {S} // {P}, {S} // {P}, {D}),
+    "image_embedding": (2, {C}, {S} // {P}, {S} // {P}),
     # </answer>
-}
+}}
 
 predict_shapes.check(shapes)
 """,
-    expected=_shapes_on_meta,
-    mistakes=[
-        Mistake("one row of patches", "There are 24 patches in a row, and 24 rows.", lambda: {
-            "patches": (2, 24, 3072), "patch_embedding": (2, 24, 1024)}),
-        Mistake("colours forgotten", "Every pixel of a patch has three values.", lambda: {"patches": (2, 576, 1024)}),
-        Mistake("pixels for patches", "A patch is one token, however many pixels it has.", lambda: {
-            "patches": (2, 589824, 3), "patch_embedding": (2, 589824, 1024)}),
-        Mistake("one photo", "Two photos went in; the first axis counts them.", lambda: {
-            "patches": (1, 576, 3072), "patch_embedding": (1, 576, 1024), "grid": (1, 24, 24, 1024),
-            "image_embedding": (1, 192, 24, 24)}),
-        Mistake("batch forgotten", "The first axis counts the photos, B.", lambda: {
-            "patches": (576, 3072), "patch_embedding": (576, 1024), "grid": (24, 24, 1024),
-            "image_embedding": (192, 24, 24)}),
-        Mistake("axes swapped", "A sequence is B, L, D: first which token, then what is in it.", lambda: {
-            "patches": (2, 3072, 576), "patch_embedding": (2, 1024, 576)}),
-        Mistake("not projected", "The linear layer has changed the width of every token.", lambda: {
-            "patch_embedding": (2, 576, 3072), "image_embedding": (2, 1024, 24, 24)}),
-        Mistake("channels first too early", "The grid still has its channels last.", lambda: {
-            "grid": (2, 1024, 24, 24)}),
-        Mistake("channels last", "The decoder wants its channels in front of the rows and columns.", lambda: {
-            "image_embedding": (2, 24, 24, 192)}),
-    ],
-    hints=[
-        "How many patches fit beside each other, and how many below each other?",
-        "A patch vector holds every value of the patch: its pixels, times the colours.",
-        "Only two steps change the width of a token: the projection at the beginning and the one at the end.",
-    ],
-    explanation="""
-Only three sizes are at work: (768 / 32)² = 576 patches, 3 · 32 · 32 = 3072 values in each, and the two widths. The
+        expected=partial(_shapes_on_meta, image_size, patch_size, width, channels),
+        mistakes=[
+            Mistake("one row of patches", f"There are {side} patches in a row, and {side} rows.", lambda: {
+                "patches": (2, side, values), "patch_embedding": (2, side, width)}),
+            Mistake("colours forgotten", "Every pixel of a patch has three values.", lambda: {
+                "patches": (2, patches, patch_size**2)}),
+            Mistake("pixels for patches", "A patch is one token, however many pixels it has.", lambda: {
+                "patches": (2, image_size**2, 3), "patch_embedding": (2, image_size**2, width)}),
+            Mistake("one photo", "Two photos went in; the first axis counts them.", lambda: {
+                "patches": (1, patches, values), "patch_embedding": (1, patches, width), "grid": (1, side, side, width),
+                "image_embedding": (1, channels, side, side)}),
+            Mistake("batch forgotten", "The first axis counts the photos, B.", lambda: {
+                "patches": (patches, values), "patch_embedding": (patches, width), "grid": (side, side, width),
+                "image_embedding": (channels, side, side)}),
+            Mistake("axes swapped", "A sequence is B, L, D: first which token, then what is in it.", lambda: {
+                "patches": (2, values, patches), "patch_embedding": (2, width, patches)}),
+            Mistake("not projected", "The linear layer has changed the width of every token.", lambda: {
+                "patch_embedding": (2, patches, values), "image_embedding": (2, width, side, side)}),
+            Mistake("channels first too early", "The grid still has its channels last.", lambda: {
+                "grid": (2, width, side, side)}),
+            Mistake("channels last", "The decoder wants its channels in front of the rows and columns.", lambda: {
+                "image_embedding": (2, side, side, channels)}),
+        ],
+        hints=[
+            "How many patches fit beside each other, and how many below each other?",
+            "A patch vector holds every value of the patch: its pixels, times the colours.",
+            "Only two steps change the width of a token: the projection at the beginning and the one at the end.",
+        ],
+        variant=_redraw_shapes,
+        explanation=f"""
+Only three sizes are at work: ({S} / {P})² = {L} patches, 3 · {P} · {P} = {V} values in each, and the two widths. The
 model that the checker runs is on the `meta` device; it has the shapes and no numbers.
 """,
-)  # fmt: skip
+    )  # fmt: skip
+
+
+def _redraw_shapes(seed: int) -> Exercise:
+    """Another encoder. No two of its sizes are equal, so that one cannot pass for another."""
+    draw = np.random.default_rng(seed)
+    patch_size, side = int(draw.choice([8, 16, 32])), int(draw.integers(20, 40))
+    width, channels = int(draw.choice([640, 896, 1152])), 16 * int(draw.integers(5, 14))
+    return _predict_shapes(side * patch_size, patch_size, width, channels)
+
+
+predict_shapes = _predict_shapes(image_size=768, patch_size=32, width=1024, channels=192)
 
 
 def _place(x: int, y: int, photo_size: tuple[int, int], image_size: int, patch_size: int) -> int:
@@ -184,6 +201,21 @@ def _counted(
     return ends + positions * patches * width + depth * block + norms * last_norm * 2 * width
 
 
+def _redraw_encoders(seed: int) -> Exercise:
+    draw = np.random.default_rng(seed)
+
+    def sizes() -> tuple[int, int, int, int, int]:
+        patch_size = int(draw.integers(3, 9))
+        image_size, width, depth = patch_size * int(draw.integers(3, 9)), 4 * int(draw.integers(2, 20)), 2
+        return image_size, patch_size, width, depth + int(draw.integers(0, 4)), int(draw.integers(3, 40))
+
+    drawn = [sizes(), sizes()]
+    return replace(
+        count_parameters,
+        stages=[Stage(f"encoder {number}", lambda sizes=sizes: sizes) for number, sizes in enumerate(drawn, 1)],
+    )
+
+
 count_parameters = Exercise(
     name="count_parameters",
     title="Count the parameters",
@@ -240,6 +272,7 @@ count_parameters.check(parameters)
         "The four linear layers of the attention are all width → width; heads only share them out.",
         "Positions: how many patches are there, and how long is the vector of each?",
     ],
+    variant=_redraw_encoders,
     explanation="""
 Almost everything is in the blocks: 12 · width² each, plus small change. That is why a model's size is quoted by its
 width and its depth. The size of the photo only enters through the table of positions.

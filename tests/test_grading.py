@@ -1,0 +1,208 @@
+"""Homework: variants by seed that the checkers hold for, and a grader that no notebook can stop or fool."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from samlite import command_line
+from samlite.notebook import exercises_00, exercises_05, grading
+from samlite.notebook.answers import as_data, from_data, write_answer
+from samlite.notebook.exercises import WrongAnswer
+from samlite.notebook.grading import Row, grade, handout, write_csv
+
+SEEDS = (0, 7, 2026)
+MODULES = (exercises_00, exercises_05)
+VARIED = [(module, exercise) for module in MODULES for exercise in module.EXERCISES if exercise.variant]
+
+each_variant = pytest.mark.parametrize("seed", SEEDS)
+each_varied = pytest.mark.parametrize("module, exercise", VARIED, ids=lambda item: getattr(item, "name", ""))
+
+
+def solved(module, exercise):
+    """What the worked solution hands to the checker."""
+    names = {}
+    exec(module.IMPORTS, names)
+    *lines, last = exercise.solution.splitlines()
+    exec("\n".join(lines), names)
+    return eval(last.removeprefix(f"{exercise.name}.check(").removesuffix(")"), names)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.CHAPTER)
+def test_every_chapter_has_a_variant(module):
+    assert any(exercise.variant for exercise in module.EXERCISES)
+    for exercise in module.EXERCISES:
+        assert exercise.variant or exercise.with_seed(3) is exercise
+
+
+@each_varied
+@each_variant
+def test_the_solution_of_a_variant_passes_and_its_mistakes_fail_by_name(module, exercise, seed):
+    variant = exercise.with_seed(seed)
+    assert (variant.name, variant.difficulty) == (exercise.name, exercise.difficulty)
+    assert variant.check(solved(module, variant))
+    for mistake in variant.mistakes:
+        answer = mistake.answer
+        if not variant.stages:
+            answer = mistake.answer()
+            answer = {**variant.expected(), **answer} if isinstance(answer, Mapping) else answer
+        with pytest.raises(WrongAnswer) as caught:
+            variant.check(answer)
+        assert caught.value.mistake == mistake.name
+
+
+@each_varied
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(module, exercise):
+    if exercise.stages:
+        drawn = [[stage.arguments() for stage in exercise.with_seed(seed).stages] for seed in (*SEEDS, SEEDS[0])]
+    else:
+        drawn = [exercise.with_seed(seed).question for seed in (*SEEDS, SEEDS[0])]
+    assert drawn[0] == drawn[-1] and all(drawn[0] != other for other in drawn[1:-1])
+
+
+def test_the_answer_of_another_seed_fails():
+    for module, exercise in VARIED:
+        if not exercise.stages:
+            with pytest.raises(WrongAnswer):
+                exercise.with_seed(SEEDS[0]).check(solved(module, exercise.with_seed(SEEDS[1])))
+
+
+def test_a_handout_holds_questions_and_no_answer():
+    notebook = handout("05", seed=7)
+    nbformat.validate(notebook)
+    text = "".join(cell.source for cell in notebook.cells)
+    for exercise in exercises_05.EXERCISES:
+        variant = exercise.with_seed(7)
+        assert variant.starter in text and variant.solution not in text
+    assert "<answer" not in text and notebook.metadata["samlite"]["seed"] == 7
+    with pytest.raises(ValueError, match="no exercises of a chapter '77'"):
+        handout("77", seed=1)
+
+
+def test_what_an_answer_gives_travels_as_data(tmp_path):
+    given = {"a": torch.ones(2, requires_grad=True), "b": (1, ..., "x"), "c": torch.ones(2).numpy(), "d": object()}
+    torch.save(as_data(given), tmp_path / "data.pt")
+    back = from_data(torch.load(tmp_path / "data.pt", weights_only=True))
+    assert back["b"] == [1, ..., "x"] and back["d"] is None
+    assert torch.equal(back["a"], torch.ones(2)) and torch.equal(back["c"], torch.ones(2))
+    where = (str(tmp_path / "answer.pt"), "samlite.notebook.exercises_00", "measure_the_overlap", 7, 0)
+    write_answer(lambda first, second: 1 / 0, *where)
+    assert torch.load(where[0], weights_only=True)["error"][0] == "ZeroDivisionError"
+
+
+@pytest.mark.parametrize(
+    "source, found",
+    [
+        ("task.check(area)", {"task": "area"}),
+        ("x = 1\nprint(task.check({'a': 1}))", {"task": "{'a': 1}"}),
+        ("this is no python\ntask.check(area)", {"task": "area"}),
+        ("task.check()", {}),
+        ("(", {}),
+    ],
+)
+def test_answers_are_found_where_the_checker_is_called(source, found):
+    assert grading._checked(source) == found
+
+
+def test_a_table_runs_no_formula_of_a_student(tmp_path):
+    write_csv([Row("=cmd|x.ipynb", 7, "task", 0, 2, "wrong", "x and y swapped", "–")], tmp_path / "points.csv")
+    (row,) = csv.DictReader((tmp_path / "points.csv").open(encoding="utf-8-sig"))
+    assert row["file"] == "'=cmd|x.ipynb" and row["mistake"] == "x and y swapped" and row["of"] == "2"
+
+
+# Whole notebooks, in kernels
+
+FAKES = """
+import samlite.notebook.exercises as machinery
+machinery.Exercise.check = lambda self, answer: machinery.Verdict(True, "right, of course")
+machinery._difference = lambda *_: None
+predict_the_answer = machinery
+for each in tasks.values():
+    each.expected = lambda *_: 0
+    each.stages = ()
+"""
+
+
+def student(folder: Path, name: str, answers: dict[str, str], before: str = "", without: str = "") -> None:
+    """A homework of chapter 00, seed 7: solved, but for the answers given."""
+    notebook = handout("00", seed=7)
+    for exercise in exercises_00.EXERCISES:
+        identifier = exercise.name.replace("_", "-")
+        (cell,) = (cell for cell in notebook.cells if cell.id == f"{identifier}-answer")
+        cell.source = answers.get(exercise.name, exercise.with_seed(7).solution)
+    notebook.cells = [cell for cell in notebook.cells if not (without and cell.id.startswith(without))]
+    if before:
+        notebook.cells.insert(2, nbformat.v4.new_code_cell(before))
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory) -> dict[str, list[Row]]:
+    folder = tmp_path_factory.mktemp("students")
+    swapped = exercises_00.predict_the_answer.with_seed(7)
+    wrong = {**swapped.expected(), "masks": swapped.mistakes[0].answer()["masks"]}
+    student(folder, "a_right", {})
+    student(folder, "b_fakes", {
+        "predict_the_answer": f"shapes = {wrong}\npredict_the_answer.check(shapes)",
+        "measure_the_overlap": "def iou(a, b):\n    return 0\nmeasure_the_overlap.check(iou)",
+        "choose_the_mask": "choose_the_mask.check(lambda *_: open('/nowhere'))",
+    }, before=FAKES)  # fmt: skip
+    student(folder, "c_partly", {
+        "measure_the_overlap": exercises_00.measure_the_overlap.starter,
+        "choose_the_mask": "choose_the_mask.check(undefined)",
+    }, without="predict-the-answer")  # fmt: skip
+    student(folder, "d_dies", {"measure_the_overlap": "import os\nos._exit(1)"})
+    text = (folder / "a_right.ipynb").read_text(encoding="utf-8")
+    (folder / "e_truncated.ipynb").write_text(text[: len(text) // 2], encoding="utf-8")
+    nbformat.write(nbformat.v4.new_notebook(), folder / "f_other.ipynb")
+    found: dict[str, list[Row]] = {}
+    for row in grade([*sorted(folder.glob("*.ipynb")), folder / "g_absent.ipynb"], seed=7):
+        found.setdefault(Path(row.file).stem[2:], []).append(row)
+    return found
+
+
+def test_the_right_answers_get_all_points(rows):
+    assert [row.verdict for row in rows["right"]] == ["right"] * 3
+    assert all(row.points == row.of > 0 for row in rows["right"])
+
+
+def test_a_notebook_that_rewrites_the_checker_gains_nothing(rows):
+    assert [row.points for row in rows["fakes"]] == [0, 0, 0]
+    assert rows["fakes"][0].mistake == "width first" and "FileNotFoundError" in rows["fakes"][2].message
+
+
+def test_missing_empty_and_broken_answers_have_clear_rows(rows):
+    missing, empty, broken = rows["partly"]
+    assert missing.verdict == "missing" and "predict_the_answer.check" in missing.message
+    assert empty.verdict == "empty" and empty.points == 0
+    assert broken.verdict == "failed" and "undefined" in broken.message
+
+
+def test_no_notebook_stops_the_batch(rows):
+    assert sum(row.points for row in rows["dies"]) == 0 and rows["dies"][-1].verdict == "failed"
+    for name in ("truncated", "other", "absent"):
+        (row,) = rows[name]
+        assert row.verdict == "failed" and "cannot be graded" in row.message
+
+
+def test_a_notebook_that_never_ends_is_cut_off(tmp_path):
+    student(tmp_path, "loops", {"choose_the_mask": "while True:\n    pass"})
+    found = list(grade([tmp_path / "loops.ipynb"], seconds=20))
+    assert len(found) in (1, 3) and all(row.verdict != "right" for row in found if row.exercise in ("", "choose_the_mask"))
+
+
+def test_the_two_commands(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("samlite.teaching_commands.grade", lambda *_: [
+        Row("ann.ipynb", 7, "one", 2, 2, "right", "", "fine"), Row("bob.ipynb", 7, "one", 0, 2, "wrong", "sum", "no"),
+    ])  # fmt: skip
+    file, table = tmp_path / "homework.ipynb", tmp_path / "points.csv"
+    assert command_line.main(["handout", "--chapter", "05", "--seed", "7", "-o", str(file)]) == 0
+    assert nbformat.read(file, as_version=4).cells[1].source.endswith("with_seed(7) for exercise in EXERCISES}")
+    assert command_line.main(["handout", "--chapter", "05", "--seed", "-1"]) == 2
+    assert command_line.main(["grade", str(file), "--csv", str(table)]) == 0
+    printed = capsys.readouterr().out
+    assert "ann.ipynb: 2 of 2 points" in printed and "sum" in printed
+    assert len(table.read_text(encoding="utf-8-sig").splitlines()) == 3
