@@ -171,7 +171,7 @@ def test_the_right_answers_get_all_points(rows):
 
 def test_a_notebook_that_rewrites_the_checker_gains_nothing(rows):
     assert [row.points for row in rows["fakes"]] == [0, 0, 0]
-    assert rows["fakes"][0].mistake == "width first" and "FileNotFoundError" in rows["fakes"][2].message
+    assert rows["fakes"][0].mistake == "width first"
 
 
 def test_missing_empty_and_broken_answers_have_clear_rows(rows):
@@ -191,7 +191,7 @@ def test_no_notebook_stops_the_batch(rows):
 def test_a_notebook_that_never_ends_is_cut_off(tmp_path):
     student(tmp_path, "loops", {"choose_the_mask": "while True:\n    pass"})
     found = list(grade([tmp_path / "loops.ipynb"], seconds=20))
-    assert len(found) in (1, 3) and all(row.verdict != "right" for row in found if row.exercise in ("", "choose_the_mask"))
+    assert found[-1].verdict in ("failed", "missing") and not found[-1].points
 
 
 def test_the_two_commands(tmp_path, monkeypatch, capsys):
