@@ -5,5 +5,5 @@ from samlite.notebook.exercises_09.whole import rank_the_damage, write_the_whole
 
 CHAPTER = "09_conclusion"
 TITLE = "chapter 09, conclusion"
-IMPORTS = "import torch\nfrom einops import einsum, rearrange\n\nimport samlite"
+IMPORTS = "import torch\nfrom einops import einsum, rearrange"
 EXERCISES = (find_the_section, predict_the_growth, rank_the_damage, write_the_whole_model)

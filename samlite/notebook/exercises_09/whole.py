@@ -182,7 +182,7 @@ write_the_whole_model = Exercise(
 From a photo to masks, in the document's order, with the trained parts and without `sam.encode_image`,
 `sam.decode_masks` or a call of one of the three parts as a whole. You get normalised `images` (1, 3, S, S), one
 foreground `point` (1, 1, 2), (x, y) in pixels of the input frame, and `sam`. The cell of thirty lines in this chapter
-does it with bare weights; here the parts may be called: `patchify`, `patch_projection`, `blocks`, `norm`,
+does it with bare weights; here the parts may be called: `patch_projection`, `blocks`, `norm`,
 `channel_projection`, `coordinates`, `type_embedding`, `image_positions()`, `mask_tokens`, `iou_token`, `upscaling`,
 `mask_heads`, `iou_head`. Return the six named steps.
 """,
@@ -191,7 +191,8 @@ def my_sam(images, point, sam):
     steps = {}
     # <answer: steps["image_embedding"] = ...>
     encoder, prompts, decoder = sam.image_encoder, sam.prompt_encoder, sam.mask_decoder
-    patches = samlite.image_encoder.patchify(images, encoder.patch_size)
+    size = encoder.patch_size
+    patches = rearrange(images, "b c (y p) (x q) -> b (y x) (c p q)", p=size, q=size)
     tokens = encoder.patch_projection(patches) + encoder.position_embedding
     for block in encoder.blocks:
         tokens = block(tokens)
