@@ -90,11 +90,25 @@ def test_what_changes_with_the_prompt_and_what_with_the_photo(predictor):
     assert by_photo["image_embedding"] and not by_photo["token_sequence"] and by_photo["low_res_logits"]
 
 
+def test_photo_and_prompt_meet_in_the_first_look_of_the_tokens_at_the_image(predictor):
+    one = follow(predictor, PHOTO, point_coords=[(10, 20)], point_labels=[1])
+    moved = follow(predictor, PHOTO, point_coords=[(40, 5)], point_labels=[1])
+    other = follow(predictor, OTHER, point_coords=[(10, 20)], point_labels=[1])
+    by_prompt, by_photo = (changed_steps(one, second, each_time=True) for second in (moved, other))
+    assert list(by_prompt) == list(by_photo) and "token_self_attention" not in by_photo
+    assert by_prompt["token_self_attention 1"] and not by_photo["token_self_attention 1"]
+    both = [name for name in by_photo if by_photo[name] and by_prompt[name]]
+    assert both[0] == "token_to_image_attention 1" and both[-1] == "masks"
+    assert "token_self_attention 2" in both
+
+
 def test_the_architecture_shows_what_happened(ledger, predictor):
     words = architecture_plots.in_words(ledger)
     assert "image embedding 1 × 16 × 8 × 8" in words and "token sequence 1 × 7 × 16" in words
     texts = [text.get_text() for text in architecture_plots.architecture(ledger).axes[0].texts]
     assert "sparse prompt tokens" in texts and "§1.8.4" in texts
+    assert "mask and IoU tokens" in texts and "4 × 16" in texts and "4 learned tokens" in words
+    assert "masks" in texts and "enlarged to masks 1 × 3 × 40 × 60" in words
     with shape_ledger(predictor.model) as half:
         predictor.set_image(PHOTO)
     with pytest.raises(KeyError, match="token_sequence"):

@@ -51,7 +51,7 @@ def architecture(ledger: ShapeLedger) -> Figure:
     entries = parts_of(ledger)
     figure = Figure(figsize=(11, 8.4), layout="constrained")
     axes = figure.subplots()
-    axes.set(xlim=(-0.62, 3.95), ylim=(7.5, -0.95), xticks=[], yticks=[])
+    axes.set(xlim=(-0.62, 3.95), ylim=(7.6, -0.95), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     places: dict[str, tuple[float, float]] = {}
     for part in PARTS:
@@ -71,7 +71,34 @@ def architecture(ledger: ShapeLedger) -> Figure:
         axes.text(column, row - 0.72, name, ha="center", va="center", fontweight="bold")
         axes.text(column, row - 0.54, when, ha="center", va="center", fontsize=10, color=GREY)
     _between_the_parts(axes, places)
+    _learned_tokens(axes, ledger, places["token_sequence"])
+    if "masks" in ledger:  # made from the decoder's result, by interpolation alone
+        x, y = places["low_res_logits"]
+        _step(axes, 1.35, y + 0.95, ledger["masks"], FAINT)
+        start = (x - HALF_WIDTH, y + 0.16)
+        _line(axes, start, (2.07, start[1]), (2.07, y + 0.95), (1.35 + HALF_WIDTH, y + 0.95))
+        axes.text(1.35, y + 1.46, "enlarged to the photo's size", ha="center", fontsize=10, color=GREY)
     return figure
+
+
+def learned_tokens(ledger: ShapeLedger) -> int:
+    """How many tokens the decoder adds to the prompt's."""
+    prompt = ledger["sparse_prompt_tokens"].shape[1] if "sparse_prompt_tokens" in ledger else 0
+    return ledger["token_sequence"].shape[1] - prompt
+
+
+def _learned_tokens(axes: Axes, ledger: ShapeLedger, sequence: tuple[float, float]) -> None:
+    """The decoder's own tokens, which start empty of photo and prompt, on their way into the sequence."""
+    x, y = 1.35, sequence[1] - 0.14
+    axes.add_patch(FancyBboxPatch(
+        (x - HALF_WIDTH, y - HALF_HEIGHT), 2 * HALF_WIDTH, 2 * HALF_HEIGHT,
+        boxstyle="round,pad=0,rounding_size=0.06", facecolor=PAPER, edgecolor=GREEN, linewidth=2.5, linestyle="--",
+    ))  # fmt: skip
+    shape = f"{learned_tokens(ledger)} × {ledger['token_sequence'].shape[-1]}"
+    axes.text(x, y - 0.14, "mask and IoU tokens", ha="center", va="center", fontsize=11, fontweight="bold")
+    axes.text(x, y + 0.06, shape, ha="center", va="center", fontsize=11, color=INK)
+    axes.text(x, y + 0.23, "learned, the same for all", ha="center", va="center", fontsize=9, color=GREY)
+    _arrow(axes, (x + HALF_WIDTH, y), (sequence[0] - HALF_WIDTH, y))
 
 
 def _between_the_parts(axes: Axes, places: dict[str, tuple[float, float]]) -> None:
@@ -84,8 +111,7 @@ def _between_the_parts(axes: Axes, places: dict[str, tuple[float, float]]) -> No
     axes.text(0.74, around - 0.1, note, fontsize=10, color=GREY, va="bottom")
     if "sparse_prompt_tokens" in places:
         start, end = right["sparse_prompt_tokens"], left["token_sequence"]
-        _line(axes, start, (1.97, start[1]), (1.97, end[1]), end)
-        axes.text(1.93, end[1] - 0.1, "tokens", ha="right", fontsize=10, color=GREY, va="bottom")
+        _line(axes, start, (1.97, start[1]), (1.97, end[1] + 0.14), (end[0], end[1] + 0.14))
         if "point_tokens" in places and "box_tokens" in places:  # past the corners, into the one sequence
             above, below = left["point_tokens"], left["sparse_prompt_tokens"]
             _line(axes, above, (above[0] - 0.05, above[1]), (above[0] - 0.05, below[1]), below)
@@ -118,7 +144,9 @@ def in_words(ledger: ShapeLedger) -> str:
     return (
         "A diagram of three parts with their tensors. "
         + ". ".join(parts)
-        + ". The image embedding and the prompt's tokens and map go into the mask decoder."
+        + ". The image embedding and the prompt's tokens and map go into the mask decoder, which adds "
+        + f"{learned_tokens(ledger)} learned tokens of its own."
+        + (f" Its low-res logits are enlarged to {named(ledger['masks'])}." if "masks" in ledger else "")
     )
 
 

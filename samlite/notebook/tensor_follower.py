@@ -6,6 +6,7 @@ with the slider, code does with `look`; `picture` is what a page without a kerne
 
 from __future__ import annotations
 
+from collections import Counter
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -189,17 +190,27 @@ class TensorFollower(ipywidgets.VBox):
         self._words.value = f"<code>{self.code}</code>"
 
 
-def changed_steps(first: ShapeLedger, second: ShapeLedger, tolerance: float = 1e-6) -> dict[str, bool]:
+def changed_steps(
+    first: ShapeLedger, second: ShapeLedger, tolerance: float = 1e-6, each_time: bool = False
+) -> dict[str, bool]:
     """For every step that both ledgers kept: did its tensor change (in shape, or by more than ``tolerance``)?
 
-    The tolerance is relative to the largest value; of a step that happens several times all are compared.
+    The tolerance is relative to the largest value. Of a step that happens several times all are compared; with
+    ``each_time`` every time stands for itself, in the order in which they happened: "token_mlp 1", "token_mlp 2".
     """
     changed: dict[str, bool] = {}
-    for name in first.names:
-        if name in second:
-            pairs = list(zip(first.all(name), second.all(name), strict=False))
-            if all(a.tensor is not None and b.tensor is not None for a, b in pairs):
-                changed[name] = any(_differ(a.tensor, b.tensor, tolerance) for a, b in pairs)
+    times: Counter[str] = Counter()
+    for entry in first:
+        number = times[entry.name]
+        times[entry.name] += 1
+        if entry.name not in second or number >= len(second.all(entry.name)):
+            continue
+        other = second.all(entry.name)[number]
+        if entry.tensor is None or other.tensor is None:
+            continue
+        repeated = each_time and len(first.all(entry.name)) > 1
+        name = f"{entry.name} {number + 1}" if repeated else entry.name
+        changed[name] = changed.get(name, False) or _differ(entry.tensor, other.tensor, tolerance)
     return changed
 
 
