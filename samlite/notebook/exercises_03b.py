@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from samlite.frames import PhotoFrames, ResizeLongestSide
 from samlite.notebook.exercises import Exercise, Mistake, Stage
+from samlite.notebook.variants import fill, redraw
 
 CHAPTER = "03b_frames"
 TITLE = "chapter 03b, the frames of coordinates"
@@ -154,6 +157,60 @@ find_the_cells.check(cells)
 from the centre of the first one. Rounding those and flooring yours is the same thing.
 """,
 )  # fmt: skip
+
+
+def _find_cells_by_hand(points: np.ndarray, size: Size, image_size: int, grid_size: int) -> Exercise:
+    """The same question about three points of one photo; its answer is numbers and not a function."""
+    names = ("A", "B", "C")
+    new_height, new_width = ResizeLongestSide.get_preprocess_shape(*size, image_size)
+    numbers = {"height": size[0], "width": size[1], "image_size": image_size, "grid_size": grid_size}
+    steps = [
+        f"(int(({y} * {new_height} / {size[0]} + 0.5) // {image_size // grid_size}), "
+        f"int(({x} * {new_width} / {size[1]} + 0.5) // {image_size // grid_size}))"
+        for x, y in points.tolist()
+    ]
+
+    def named(cells: np.ndarray) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(cell) for name, cell in zip(names, cells.tolist(), strict=True)}
+
+    return replace(
+        find_the_cells,
+        question=fill(
+            """
+A photo is $width pixels wide and $height high. It is resized so that its longest side is $image_size; both new sides
+are rounded to whole pixels. Then it is padded at the right or at the bottom to a square, and the square is cut into
+$grid_size × $grid_size cells. Three pixels are clicked, as (x, y) in the photo: $points. In which cells do they lie?
+Write whole numbers, and mind the order: (row, column), as an array is indexed.
+""",
+            points=", ".join(f"{name} = ({x}, {y})" for name, (x, y) in zip(names, points.tolist(), strict=True)),
+            **numbers,
+        ),
+        code=(
+            'cells = {\n    # <answer: "A": ..., "B": ..., "C": ...,>\n'
+            + "".join(f'    "{name}": {step},\n' for name, step in zip(names, steps, strict=True))
+            + "    # </answer>\n}\n\nfind_the_cells.check(cells)\n"
+        ),
+        expected=lambda: named(_cells(points, size, image_size, grid_size)),
+        stages=(),
+        mistakes=[
+            replace(
+                mistake,
+                answer=lambda answer=mistake.answer: named(np.asarray(answer(points, size, image_size, grid_size))),
+            )
+            for mistake in find_the_cells.mistakes
+        ],
+        variant=None,
+    )
+
+
+def _draw_three_points(generator: random.Random) -> dict[str, object]:
+    height, width = generator.randrange(300, 1200), generator.randrange(300, 1200)
+    points = [(generator.randrange(width), generator.randrange(height)) for _ in range(3)]
+    image_size, grid_size = generator.choice(((512, 32), (768, 48), (1024, 64), (256, 32)))
+    return {"points": np.array(points), "size": (height, width), "image_size": image_size, "grid_size": grid_size}
+
+
+find_the_cells.variant = partial(redraw, _find_cells_by_hand, _draw_three_points)
 
 
 def _normalise(points: np.ndarray, original_size: Size, image_size: int) -> np.ndarray:

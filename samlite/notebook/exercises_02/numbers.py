@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import cache
 
 import skimage.data
@@ -11,39 +12,53 @@ from samlite.notebook.exercises import Exercise, Mistake
 from samlite.notebook.exercises_02.material import tiny
 from samlite.notebook.ledger import shape_ledger
 from samlite.notebook.tensor_follower import changed_steps, follow
+from samlite.notebook.variants import WORDS, by_seed, fill
 from samlite.predictor import SamPredictor
 from samlite.sam import document_sam
 
 
-def _shapes_at_full_size() -> dict[str, tuple[int, ...]]:
-    """Three points and two boxes through the full-size decoder, on the meta device: shapes alone, without B."""
+def _shapes_at_full_size(points: int, boxes: int) -> dict[str, tuple[int, ...]]:
+    """Points and boxes through the full-size decoder, on the meta device: shapes alone, without B."""
     sam = document_sam(depth=1, device="meta")
     with shape_ledger(sam) as ledger:
         sam.decode_masks(
             torch.zeros(1, 256, 64, 64, device="meta"),
-            points=torch.zeros(1, 3, 2, device="meta"),
-            labels=torch.ones(1, 3, dtype=torch.long, device="meta"),
-            boxes=torch.zeros(1, 2, 4, device="meta"),
+            points=torch.zeros(1, points, 2, device="meta"),
+            labels=torch.ones(1, points, dtype=torch.long, device="meta"),
+            boxes=torch.zeros(1, boxes, 4, device="meta"),
         )
     steps = ("sparse_prompt_tokens", "token_sequence", "image_tokens", "upscaled_4x", "mask_vectors", "low_res_logits")
     return {step: ledger[step].shape[1:] for step in steps}
 
 
-predict_what_flows = Exercise(
-    name="predict_what_flows",
-    title="What flows",
-    difficulty=1,
-    minutes=6,
-    question="""
-Three points and two boxes are given to the full-size model, whose image embedding is 256 × 64 × 64. For this one
+def _predict_what_flows(points: int = 3, boxes: int = 2) -> Exercise:
+    sparse = points + 2 * boxes
+    numbers = {
+        "points": points,
+        "boxes": boxes,
+        "points_in_words": WORDS[points].capitalize(),
+        "boxes_in_words": WORDS[boxes],
+    }
+    return Exercise(
+        name="predict_what_flows",
+        title="What flows",
+        difficulty=1,
+        minutes=6,
+        question=fill(
+            """
+$points_in_words points and $boxes_in_words boxes are given to the full-size model, whose image embedding is \
+256 × 64 × 64. For this one
 prompt (so without the axis B), what are the shapes of the sparse prompt tokens, the whole token sequence, the image as
 tokens, the map after both upsamplings, the mask vectors, and the low-res logits?
 """,
-    code="""
+            **numbers,
+        ),
+        code=fill(
+            """
 shapes = {
     # <answer: "sparse_prompt_tokens": ..., "token_sequence": ..., "image_tokens": ...,>
-    "sparse_prompt_tokens": (3 + 2 * 2, 256),
-    "token_sequence": (3 + 2 * 2 + 4, 256),
+    "sparse_prompt_tokens": ($points + 2 * $boxes, 256),
+    "token_sequence": ($points + 2 * $boxes + 4, 256),
     "image_tokens": (64 * 64, 256),
     "upscaled_4x": (256, 4 * 64, 4 * 64),
     "mask_vectors": (3, 256),
@@ -55,32 +70,62 @@ shapes = {
 
 predict_what_flows.check(shapes)
 """,
-    expected=_shapes_at_full_size,
-    mistakes=[
-        Mistake("a box is one token", "A box is two corners, and each corner is a token.",
-                lambda: {"sparse_prompt_tokens": (5, 256), "token_sequence": (9, 256)}),
-        Mistake("output tokens forgotten", "Four tokens belong to the model itself: three masks and one IoU.",
-                lambda: {"token_sequence": (7, 256)}),
-        Mistake("three output tokens", "Three for the masks and one more for the predicted IoUs.",
-                lambda: {"token_sequence": (10, 256), "mask_vectors": (4, 256)}),
-        Mistake("channels first", "In a sequence the tokens come first and the channels last.",
-                lambda: {"image_tokens": (256, 4096), "mask_vectors": (256, 3)}),
-        Mistake("upscaled once", "There are two upsamplings, and each doubles both sides.",
-                lambda: {"upscaled_4x": (256, 128, 128), "low_res_logits": (3, 128, 128)}),
-        Mistake("the released channels", "32 channels are what the released decoder keeps. The document keeps 256.",
-                lambda: {"upscaled_4x": (32, 256, 256), "mask_vectors": (3, 32)}),
-        Mistake("the input frame", "1024 × 1024 comes after interpolation; low-res logits have four cells a patch.",
-                lambda: {"upscaled_4x": (256, 1024, 1024), "low_res_logits": (3, 1024, 1024)}),
-    ],
-    hints=[
-        "N points and M boxes give N + 2M tokens. How many does the decoder add?",
-        "64 → 128 → 256, and the channels stay.",
-    ],
-    explanation="""
+            **numbers,
+        ),
+        expected=cache(lambda: _shapes_at_full_size(points, boxes)),
+        mistakes=[
+            Mistake(
+                "a box is one token",
+                "A box is two corners, and each corner is a token.",
+                lambda: {"sparse_prompt_tokens": (points + boxes, 256), "token_sequence": (points + boxes + 4, 256)},
+            ),
+            Mistake(
+                "output tokens forgotten",
+                "Four tokens belong to the model itself: three masks and one IoU.",
+                lambda: {"token_sequence": (sparse, 256)},
+            ),
+            Mistake(
+                "three output tokens",
+                "Three for the masks and one more for the predicted IoUs.",
+                lambda: {"token_sequence": (sparse + 3, 256), "mask_vectors": (4, 256)},
+            ),
+            Mistake(
+                "channels first",
+                "In a sequence the tokens come first and the channels last.",
+                lambda: {"image_tokens": (256, 4096), "mask_vectors": (256, 3)},
+            ),
+            Mistake(
+                "upscaled once",
+                "There are two upsamplings, and each doubles both sides.",
+                lambda: {"upscaled_4x": (256, 128, 128), "low_res_logits": (3, 128, 128)},
+            ),
+            Mistake(
+                "the released channels",
+                "32 channels are what the released decoder keeps. The document keeps 256.",
+                lambda: {"upscaled_4x": (32, 256, 256), "mask_vectors": (3, 32)},
+            ),
+            Mistake(
+                "the input frame",
+                "1024 × 1024 comes after interpolation; low-res logits have four cells a patch.",
+                lambda: {"upscaled_4x": (256, 1024, 1024), "low_res_logits": (3, 1024, 1024)},
+            ),
+        ],
+        hints=[
+            "N points and M boxes give N + 2M tokens. How many does the decoder add?",
+            "64 → 128 → 256, and the channels stay.",
+        ],
+        explanation="""
 The prompt changes one number alone, the length of the token sequence. Everything else is decided by the photo's grid
 and by the number of candidates.
 """,
-)  # fmt: skip
+    )
+
+
+def _draw_a_prompt(generator: random.Random) -> dict[str, int]:
+    return {"points": generator.randrange(2, 13), "boxes": generator.randrange(2, 13)}
+
+
+predict_what_flows = by_seed(_predict_what_flows, _draw_a_prompt)
 
 STEPS_ASKED = (
     "image_embedding", "image_positions", "sparse_prompt_tokens", "prompted_image", "token_sequence", "decoded_image",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -12,12 +13,13 @@ from torch import Tensor
 from samlite.frames import ResizeLongestSide
 from samlite.notebook.exercises import Exercise, Mistake, Stage
 from samlite.notebook.ledger import shape_ledger
+from samlite.notebook.variants import WORDS, by_seed, fill
 from samlite.sam import document_sam
 
 _STEPS = ("sparse_prompt_tokens", "mask_prompt", "dense_prompt", "token_sequence")
 
 
-def _shapes_on_meta() -> dict[str, tuple[int, ...]]:
+def _shapes_on_meta(prompts: int, points: int, boxes: int) -> dict[str, tuple[int, ...]]:
     sam = document_sam(depth=1, device="meta")  # the depth of the encoder does not change what a prompt becomes
 
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -25,70 +27,152 @@ def _shapes_on_meta() -> dict[str, tuple[int, ...]]:
 
     with shape_ledger(sam) as ledger:
         sam.decode_masks(
-            empty(1, 256, 64, 64), points=empty(5, 3, 2), labels=empty(5, 3, dtype=torch.int64),
-            boxes=empty(5, 2, 4), mask=empty(5, 1, 256, 256),
+            empty(1, 256, 64, 64), points=empty(prompts, points, 2), labels=empty(prompts, points, dtype=torch.int64),
+            boxes=empty(prompts, boxes, 4), mask=empty(prompts, 1, 256, 256),
         )  # fmt: skip
     return {step: ledger[step].shape for step in _STEPS}
 
 
-predict_the_tokens = Exercise(
-    name="predict_the_tokens",
-    title="What a prompt becomes",
-    difficulty=1,
-    minutes=5,
-    question="""
-The model at full size gets a batch of **five** prompts on one photo. Each has three points, two boxes and a mask
+def _predict_the_tokens(prompts: int = 5, points: int = 3, boxes: int = 2) -> Exercise:
+    sparse = points + 2 * boxes
+    numbers = {
+        "prompts": prompts,
+        "points": points,
+        "boxes": boxes,
+        "sparse": sparse,
+        "prompts_in_words": WORDS[prompts],
+        "points_in_words": WORDS[points],
+        "boxes_in_words": WORDS[boxes],
+    }
+    return Exercise(
+        name="predict_the_tokens",
+        title="What a prompt becomes",
+        difficulty=1,
+        minutes=5,
+        question=fill(
+            """
+The model at full size gets a batch of **$prompts_in_words** prompts on one photo. Each has $points_in_words \
+points, $boxes_in_words boxes and a mask
 prompt of low-res logits. Which shapes have the four tensors? `token_sequence` is what enters the decoder: the
 prompt's tokens and the model's own. Write plain tuples.
 """,
-    code="""
+            **numbers,
+        ),
+        code=fill(
+            """
 shapes = {
     # <answer: "sparse_prompt_tokens": ..., "mask_prompt": ..., "dense_prompt": ..., "token_sequence": ...,>
-    "sparse_prompt_tokens": (5, 3 + 2 * 2, 256),
-    "mask_prompt": (5, 1, 4 * 64, 4 * 64),
-    "dense_prompt": (5, 256, 64, 64),
-    "token_sequence": (5, 3 + 2 * 2 + 4, 256),
+    "sparse_prompt_tokens": ($prompts, $points + 2 * $boxes, 256),
+    "mask_prompt": ($prompts, 1, 4 * 64, 4 * 64),
+    "dense_prompt": ($prompts, 256, 64, 64),
+    "token_sequence": ($prompts, $points + 2 * $boxes + 4, 256),
     # </answer>
 }
 
 predict_the_tokens.check(shapes)
 """,
-    expected=_shapes_on_meta,
-    mistakes=[
-        Mistake("one token a box", "A box is two corners, and each corner is a token.", lambda: {
-            "sparse_prompt_tokens": (5, 5, 256), "token_sequence": (5, 9, 256)}),
-        Mistake("one token a number", "A box has four numbers but two corners: a token is a place.", lambda: {
-            "sparse_prompt_tokens": (5, 11, 256), "token_sequence": (5, 15, 256)}),
-        Mistake("the mask as a token", "A mask prompt is dense: it becomes a map and no token.", lambda: {
-            "sparse_prompt_tokens": (5, 8, 256), "token_sequence": (5, 12, 256)}),
-        Mistake("output tokens forgotten", "Four tokens of the model's own join the sequence: three for the masks, one "
-                "for the IoUs (§1.7.3).", lambda: {"token_sequence": (5, 7, 256)}),
-        Mistake("one output token too few", "Three masks and one vector of IoUs: four.", lambda: {
-            "token_sequence": (5, 10, 256)}),
-        Mistake("all prompts in one sequence", "Five prompts are five sequences that never meet.", lambda: {
-            "sparse_prompt_tokens": (1, 35, 256), "token_sequence": (1, 39, 256)}),
-        Mistake("batch forgotten", "The first axis counts the prompts, B.", lambda: {
-            "sparse_prompt_tokens": (7, 256), "mask_prompt": (1, 256, 256), "dense_prompt": (256, 64, 64),
-            "token_sequence": (11, 256)}),
-        Mistake("batch of one", "One photo, but five prompts, each with its own answer.", lambda: {
-            "sparse_prompt_tokens": (1, 7, 256), "mask_prompt": (1, 1, 256, 256), "dense_prompt": (1, 256, 64, 64),
-            "token_sequence": (1, 11, 256)}),
-        Mistake("tokens last", "A sequence is B, T, C: first which token, then what is in it.", lambda: {
-            "sparse_prompt_tokens": (5, 256, 7), "token_sequence": (5, 256, 11)}),
-        Mistake("the mask at the size of the photo", "A mask prompt has four cells a patch along each side, as the "
-                "low-res logits have.", lambda: {"mask_prompt": (5, 1, 1024, 1024)}),
-        Mistake("channels last", "The map is added to the image embedding, which has its channels in front.", lambda: {
-            "dense_prompt": (5, 64, 64, 256)}),
-    ],
-    hints=[
-        "N points and M boxes make N + 2M tokens.",
-        "The dense map must be addable to the image embedding, place by place.",
-    ],
-    explanation="""
-B = 5, N = 3, M = 2: N + 2M = 7 tokens of the prompt and four of the model. The mask prompt does not change the length
+            **numbers,
+        ),
+        expected=cache(lambda: _shapes_on_meta(prompts, points, boxes)),
+        mistakes=[
+            Mistake(
+                "one token a box",
+                "A box is two corners, and each corner is a token.",
+                lambda: {
+                    "sparse_prompt_tokens": (prompts, points + boxes, 256),
+                    "token_sequence": (prompts, points + boxes + 4, 256),
+                },
+            ),
+            Mistake(
+                "one token a number",
+                "A box has four numbers but two corners: a token is a place.",
+                lambda: {
+                    "sparse_prompt_tokens": (prompts, points + 4 * boxes, 256),
+                    "token_sequence": (prompts, points + 4 * boxes + 4, 256),
+                },
+            ),
+            Mistake(
+                "the mask as a token",
+                "A mask prompt is dense: it becomes a map and no token.",
+                lambda: {
+                    "sparse_prompt_tokens": (prompts, sparse + 1, 256),
+                    "token_sequence": (prompts, sparse + 5, 256),
+                },
+            ),
+            Mistake(
+                "output tokens forgotten",
+                "Four tokens of the model's own join the sequence: three for the masks, one for the IoUs (§1.7.3).",
+                lambda: {"token_sequence": (prompts, sparse, 256)},
+            ),
+            Mistake(
+                "one output token too few",
+                "Three masks and one vector of IoUs: four.",
+                lambda: {"token_sequence": (prompts, sparse + 3, 256)},
+            ),
+            Mistake(
+                "all prompts in one sequence",
+                f"{WORDS[prompts].capitalize()} prompts are {WORDS[prompts]} sequences that never meet.",
+                lambda: {
+                    "sparse_prompt_tokens": (1, prompts * sparse, 256),
+                    "token_sequence": (1, prompts * sparse + 4, 256),
+                },
+            ),
+            Mistake(
+                "batch forgotten",
+                "The first axis counts the prompts, B.",
+                lambda: {
+                    "sparse_prompt_tokens": (sparse, 256),
+                    "mask_prompt": (1, 256, 256),
+                    "dense_prompt": (256, 64, 64),
+                    "token_sequence": (sparse + 4, 256),
+                },
+            ),
+            Mistake(
+                "batch of one",
+                f"One photo, but {WORDS[prompts]} prompts, each with its own answer.",
+                lambda: {
+                    "sparse_prompt_tokens": (1, sparse, 256),
+                    "mask_prompt": (1, 1, 256, 256),
+                    "dense_prompt": (1, 256, 64, 64),
+                    "token_sequence": (1, sparse + 4, 256),
+                },
+            ),
+            Mistake(
+                "tokens last",
+                "A sequence is B, T, C: first which token, then what is in it.",
+                lambda: {"sparse_prompt_tokens": (prompts, 256, sparse), "token_sequence": (prompts, 256, sparse + 4)},
+            ),
+            Mistake(
+                "the mask at the size of the photo",
+                "A mask prompt has four cells a patch along each side, as the low-res logits have.",
+                lambda: {"mask_prompt": (prompts, 1, 1024, 1024)},
+            ),
+            Mistake(
+                "channels last",
+                "The map is added to the image embedding, which has its channels in front.",
+                lambda: {"dense_prompt": (prompts, 64, 64, 256)},
+            ),
+        ],
+        hints=[
+            "N points and M boxes make N + 2M tokens.",
+            "The dense map must be addable to the image embedding, place by place.",
+        ],
+        explanation=fill(
+            """
+B = $prompts, N = $points, M = $boxes: N + 2M = $sparse tokens of the prompt and four of the model. The mask \
+prompt does not change the length
 of any sequence; it is added to the image. The released model has five output tokens in the place of four.
 """,
-)  # fmt: skip
+            **numbers,
+        ),
+    )
+
+
+def _draw_prompts(generator: random.Random) -> dict[str, int]:
+    return {name: generator.randrange(2, 13) for name in ("prompts", "points", "boxes")}
+
+
+predict_the_tokens = by_seed(_predict_the_tokens, _draw_prompts)
 
 Objects = Sequence[dict[str, Sequence]]
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from functools import cache
+
 import torch
 
 from samlite.notebook.exercises import Exercise, Mistake, Stage
 from samlite.notebook.ledger import shape_ledger
+from samlite.notebook.variants import by_seed, fill
 from samlite.sam import Sam, document_sam
 
 _SHAPE_STEPS = (
@@ -21,85 +25,187 @@ def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.zeros(*shape, dtype=dtype, device="meta")
 
 
-def _shapes_on_meta() -> dict[str, tuple[int, ...]]:
-    sam = _on_meta(image_size=512, channels=128)
+def _shapes_on_meta(side: int, channels: int, points: int, boxes: int) -> dict[str, tuple[int, ...]]:
+    sam = _on_meta(image_size=side, channels=channels)
     with shape_ledger(sam) as ledger:
         sam.decode_masks(
-            _empty(1, 128, 32, 32), _empty(2, 4, 2), _empty(2, 4, dtype=torch.long), _empty(2, 3, 4),
-            _empty(2, 1, 512, 512),
+            _empty(1, channels, side // 16, side // 16), _empty(2, points, 2), _empty(2, points, dtype=torch.long),
+            _empty(2, boxes, 4), _empty(2, 1, side, side),
         )  # fmt: skip
     return {step: ledger[step].shape for step in _SHAPE_STEPS}
 
 
-predict_the_prompt_shapes = Exercise(
-    name="predict_the_prompt_shapes",
-    title="Predict the shapes",
-    difficulty=1,
-    minutes=5,
-    question="""
-Another model of the same kind: an input frame of 512×512 pixels, patches of 16×16, 128 channels. **Two** prompts at
-once on one photo, each of 4 points, 3 boxes and a mask of 512×512. Which shapes come out of six steps? Write plain
+def _predict_the_prompt_shapes(side: int = 512, channels: int = 128, points: int = 4, boxes: int = 3) -> Exercise:
+    grid, sparse = side // 16, points + 2 * boxes
+    numbers = {
+        "side": side,
+        "channels": channels,
+        "points": points,
+        "boxes": boxes,
+        "grid": grid,
+        "both": 2 * boxes,
+        "low": 4 * grid,
+    }
+    return Exercise(
+        name="predict_the_prompt_shapes",
+        title="Predict the shapes",
+        difficulty=1,
+        minutes=5,
+        question=fill(
+            """
+Another model of the same kind: an input frame of $side×$side pixels, patches of 16×16, $channels channels. \
+**Two** prompts at
+once on one photo, each of $points points, $boxes boxes and a mask of $side×$side. Which shapes come out of six \
+steps? Write plain
 tuples.
 """,
-    code="""
+            **numbers,
+        ),
+        code=fill(
+            """
 shapes = {
     # <answer: "point_tokens": ..., "box_tokens": ..., "sparse_prompt_tokens": ...,>
-    "point_tokens": (2, 4, 128),
-    "box_tokens": (2, 2 * 3, 128),
-    "sparse_prompt_tokens": (2, 4 + 2 * 3, 128),
+    "point_tokens": (2, $points, $channels),
+    "box_tokens": (2, 2 * $boxes, $channels),
+    "sparse_prompt_tokens": (2, $points + 2 * $boxes, $channels),
     # </answer>
     # <answer: "mask_quartered": ..., "dense_prompt": ..., "token_sequence": ...,>
-    "mask_quartered": (2, 16, 512 // 16, 512 // 16),
-    "dense_prompt": (2, 128, 512 // 16, 512 // 16),
-    "token_sequence": (2, 4 + 2 * 3 + 4, 128),
+    "mask_quartered": (2, 16, $side // 16, $side // 16),
+    "dense_prompt": (2, $channels, $side // 16, $side // 16),
+    "token_sequence": (2, $points + 2 * $boxes + 4, $channels),
     # </answer>
 }
 
 predict_the_prompt_shapes.check(shapes)
 """,
-    expected=_shapes_on_meta,
-    mistakes=[
-        Mistake("one token a box", "A box is two tokens, one for each of two corners.", lambda: {
-            "box_tokens": (2, 3, 128), "sparse_prompt_tokens": (2, 7, 128), "token_sequence": (2, 11, 128)}),
-        Mistake("four corners", "Two opposite corners say all that a box says.", lambda: {
-            "box_tokens": (2, 12, 128), "sparse_prompt_tokens": (2, 16, 128), "token_sequence": (2, 20, 128)}),
-        Mistake("batch forgotten", "The first axis counts the prompts, B.", lambda: {
-            "point_tokens": (4, 128), "box_tokens": (6, 128), "sparse_prompt_tokens": (10, 128),
-            "mask_quartered": (16, 32, 32), "dense_prompt": (128, 32, 32), "token_sequence": (14, 128)}),
-        Mistake("one prompt", "Two prompts went in; the first axis counts them.", lambda: {
-            "point_tokens": (1, 4, 128), "box_tokens": (1, 6, 128), "sparse_prompt_tokens": (1, 10, 128),
-            "mask_quartered": (1, 16, 32, 32), "dense_prompt": (1, 128, 32, 32), "token_sequence": (1, 14, 128)}),
-        Mistake("axes swapped", "A sequence is B, T, C: first which token, then what is in it.", lambda: {
-            "point_tokens": (2, 128, 4), "box_tokens": (2, 128, 6), "sparse_prompt_tokens": (2, 128, 10),
-            "token_sequence": (2, 128, 14)}),
-        Mistake("the document's own width", "This model has 128 channels, not 256.", lambda: {
-            "point_tokens": (2, 4, 256), "box_tokens": (2, 6, 256), "sparse_prompt_tokens": (2, 10, 256),
-            "dense_prompt": (2, 256, 32, 32), "token_sequence": (2, 14, 256)}),
-        Mistake("output tokens too early", "The output tokens belong to the decoder; the sparse tokens are the "
-                "prompt's alone.", lambda: {"sparse_prompt_tokens": (2, 14, 128)}),
-        Mistake("halved from the mask's own size", "The mask is brought to four cells a patch first, 128×128, and "
-                "then halved twice.", lambda: {"mask_quartered": (2, 16, 128, 128)}),
-        Mistake("the document's own grid", "512 pixels in patches of 16 make a grid of 32.", lambda: {
-            "mask_quartered": (2, 16, 64, 64), "dense_prompt": (2, 128, 64, 64)}),
-        Mistake("channels last", "A map has its channels in front of its rows and columns.", lambda: {
-            "mask_quartered": (2, 32, 32, 16), "dense_prompt": (2, 32, 32, 128)}),
-        Mistake("output tokens forgotten", "Three mask tokens and one IoU token follow the prompt.", lambda: {
-            "token_sequence": (2, 10, 128)}),
-        Mistake("IoU token forgotten", "Three mask tokens, and one more that predicts the IoU.", lambda: {
-            "token_sequence": (2, 13, 128)}),
-        Mistake("mask as a token", "A mask prompt is no token: it is added to the image.", lambda: {
-            "sparse_prompt_tokens": (2, 11, 128), "token_sequence": (2, 15, 128)}),
-    ],
-    hints=[
-        "A point is one token, a box two. Every token has C numbers.",
-        "The dense path ends at the grid, because its result is added to the image embedding.",
-        "The token sequence is the prompt's tokens and four more.",
-    ],
-    explanation="""
-Only counts of tokens and the side of the grid are at work: N = 4, 2M = 6, four output tokens, 512 / 16 = 32. The
-mask's own resolution does not show up anywhere: the first thing that happens to it is that it is brought to 128×128.
+            **numbers,
+        ),
+        expected=cache(lambda: _shapes_on_meta(side, channels, points, boxes)),
+        mistakes=[
+            Mistake(
+                "one token a box",
+                "A box is two tokens, one for each of two corners.",
+                lambda: {
+                    "box_tokens": (2, boxes, channels),
+                    "sparse_prompt_tokens": (2, points + boxes, channels),
+                    "token_sequence": (2, points + boxes + 4, channels),
+                },
+            ),
+            Mistake(
+                "four corners",
+                "Two opposite corners say all that a box says.",
+                lambda: {
+                    "box_tokens": (2, 4 * boxes, channels),
+                    "sparse_prompt_tokens": (2, points + 4 * boxes, channels),
+                    "token_sequence": (2, points + 4 * boxes + 4, channels),
+                },
+            ),
+            Mistake(
+                "batch forgotten",
+                "The first axis counts the prompts, B.",
+                lambda: {
+                    "point_tokens": (points, channels),
+                    "box_tokens": (2 * boxes, channels),
+                    "sparse_prompt_tokens": (sparse, channels),
+                    "mask_quartered": (16, grid, grid),
+                    "dense_prompt": (channels, grid, grid),
+                    "token_sequence": (sparse + 4, channels),
+                },
+            ),
+            Mistake(
+                "one prompt",
+                "Two prompts went in; the first axis counts them.",
+                lambda: {
+                    "point_tokens": (1, points, channels),
+                    "box_tokens": (1, 2 * boxes, channels),
+                    "sparse_prompt_tokens": (1, sparse, channels),
+                    "mask_quartered": (1, 16, grid, grid),
+                    "dense_prompt": (1, channels, grid, grid),
+                    "token_sequence": (1, sparse + 4, channels),
+                },
+            ),
+            Mistake(
+                "axes swapped",
+                "A sequence is B, T, C: first which token, then what is in it.",
+                lambda: {
+                    "point_tokens": (2, channels, points),
+                    "box_tokens": (2, channels, 2 * boxes),
+                    "sparse_prompt_tokens": (2, channels, sparse),
+                    "token_sequence": (2, channels, sparse + 4),
+                },
+            ),
+            Mistake(
+                "the document's own width",
+                f"This model has {channels} channels, not 256.",
+                lambda: {
+                    "point_tokens": (2, points, 256),
+                    "box_tokens": (2, 2 * boxes, 256),
+                    "sparse_prompt_tokens": (2, sparse, 256),
+                    "dense_prompt": (2, 256, grid, grid),
+                    "token_sequence": (2, sparse + 4, 256),
+                },
+            ),
+            Mistake(
+                "output tokens too early",
+                "The output tokens belong to the decoder; the sparse tokens are the prompt's alone.",
+                lambda: {"sparse_prompt_tokens": (2, sparse + 4, channels)},
+            ),
+            Mistake(
+                "halved from the mask's own size",
+                f"The mask is brought to four cells a patch first, {4 * grid}×{4 * grid}, and then halved twice.",
+                lambda: {"mask_quartered": (2, 16, 4 * grid, 4 * grid)},
+            ),
+            Mistake(
+                "the document's own grid",
+                f"{side} pixels in patches of 16 make a grid of {grid}.",
+                lambda: {"mask_quartered": (2, 16, 64, 64), "dense_prompt": (2, channels, 64, 64)},
+            ),
+            Mistake(
+                "channels last",
+                "A map has its channels in front of its rows and columns.",
+                lambda: {"mask_quartered": (2, grid, grid, 16), "dense_prompt": (2, grid, grid, channels)},
+            ),
+            Mistake(
+                "output tokens forgotten",
+                "Three mask tokens and one IoU token follow the prompt.",
+                lambda: {"token_sequence": (2, sparse, channels)},
+            ),
+            Mistake(
+                "IoU token forgotten",
+                "Three mask tokens, and one more that predicts the IoU.",
+                lambda: {"token_sequence": (2, sparse + 3, channels)},
+            ),
+            Mistake(
+                "mask as a token",
+                "A mask prompt is no token: it is added to the image.",
+                lambda: {
+                    "sparse_prompt_tokens": (2, sparse + 1, channels),
+                    "token_sequence": (2, sparse + 5, channels),
+                },
+            ),
+        ],
+        hints=[
+            "A point is one token, a box two. Every token has C numbers.",
+            "The dense path ends at the grid, because its result is added to the image embedding.",
+            "The token sequence is the prompt's tokens and four more.",
+        ],
+        explanation=fill(
+            """
+Only counts of tokens and the side of the grid are at work: N = $points, 2M = $both, four output tokens, $side \
+/ 16 = $grid. The
+mask's own resolution does not show up anywhere: the first thing that happens to it is that it is brought to $low×$low.
 """,
-)  # fmt: skip
+            **numbers,
+        ),
+    )
+
+
+def _draw_a_prompt(generator: random.Random) -> dict[str, int]:
+    sizes = {"side": 16 * generator.randrange(17, 60), "channels": 8 * generator.randrange(9, 30)}
+    return {**sizes, "points": generator.randrange(2, 13), "boxes": generator.randrange(2, 9)}
+
+
+predict_the_prompt_shapes = by_seed(_predict_the_prompt_shapes, _draw_a_prompt)
 
 
 def _count_on_meta(points: int, boxes: int, texts: int, mask: bool) -> int:
