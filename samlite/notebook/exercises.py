@@ -221,7 +221,8 @@ def _difference(given: Any, right: Any, tolerance: float) -> str | None:
         return "nothing was given here"
     if isinstance(right, torch.Tensor | np.ndarray):
         if not isinstance(given, torch.Tensor | np.ndarray):
-            return f"a tensor is asked, not {_describe(given)}"
+            asked = "a tensor" if isinstance(right, torch.Tensor) else "a NumPy array (np.array makes one of a list)"
+            return f"{asked} is asked, not {_describe(given)}"
         given, right = _as_tensor(given), _as_tensor(right)
         if given.shape != right.shape:
             return f"the shape is {tuple(right.shape)} in samlite, yours is {tuple(given.shape)}"
@@ -235,19 +236,26 @@ def _difference(given: Any, right: Any, tolerance: float) -> str | None:
                 f"the first at {first}: {given[first]:.5g}, samlite has {right[first]:.5g}"
             )
         return None
-    if isinstance(right, bool | str):
+    if isinstance(right, bool) and not isinstance(given, bool | np.bool_):
+        return f"True or False is asked, not {_describe(given)}"
+    if isinstance(right, bool | np.bool_):
+        return None if given == right else f"{given} is not right"
+    if isinstance(right, str):
         return None if type(given) is type(right) and given == right else f"{given!r} is not right"
     if isinstance(right, int | float):
         if isinstance(given, bool) or not isinstance(given, int | float | np.number):
             return f"a number is asked, not {_describe(given)}"
+        if math.isnan(given):
+            return "this is not a number (NaN). Did you divide 0 by 0?"
         close = given == right if isinstance(right, int) else math.isclose(given, right, rel_tol=tolerance)
         return None if close else f"{given:,} is not right; it is too {'small' if given < right else 'large'}"
     if isinstance(right, Sequence):
         if isinstance(given, str) or not isinstance(given, Iterable):
-            return f"{len(right)} values are asked, not {_describe(given)}"
+            one = f". A shape of one axis is written ({given},)" if isinstance(given, int) and len(right) == 1 else ""
+            return f"{_values(right)} asked, not {_describe(given)}{one}"
         given = tuple(given.tolist() if isinstance(given, torch.Tensor) else given)
         if len(given) != len(right):
-            return f"{len(right)} values are asked, {len(given)} were given"
+            return f"{_values(right)} asked, {len(given)} {'was' if len(given) == 1 else 'were'} given"
         for index, (a, b) in enumerate(zip(given, right, strict=True)):
             if problem := _difference(a, b, tolerance):
                 return f"value {index + 1} of {len(right)}: {problem}"
@@ -263,6 +271,10 @@ def _as_tensor(values: torch.Tensor | np.ndarray) -> torch.Tensor:
 
 def _describe(value: Any) -> str:
     return f"{type(value).__name__} {value!r:.60}"
+
+
+def _values(values: Sequence[Any]) -> str:
+    return "1 value is" if len(values) == 1 else f"{len(values)} values are"
 
 
 def _names(names: Iterable[str | None]) -> str:

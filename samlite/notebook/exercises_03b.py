@@ -274,6 +274,12 @@ write_normalise.check(normalise)
                 partial(_normalise_with, divide_by="photo")),
         Mistake("off by one", "A side of S pixels is S long from edge to edge; S − 1 lie between the first and the "
                 "last centre.", partial(_normalise_with, divide_by="last")),
+        Mistake("half a pixel forgotten, and one scale", "(0, 0) is the centre of the first pixel, not its corner: add "
+                "0.5 before you divide. And each axis has its own scale, new side / old side, because sides are "
+                "rounded to whole pixels.", partial(_normalise_with, after=0.0, one_scale=True)),
+        Mistake("half a pixel too early, and one scale", "Half a pixel is added in the input frame, after scaling. And "
+                "each axis has its own scale, new side / old side, because sides are rounded to whole pixels.",
+                partial(_normalise_with, before=0.5, after=0.0, one_scale=True)),
         Mistake("one scale for both axes", "Close. The short side was rounded to whole pixels, so its scale differs "
                 "a little: new side / old side for each axis.", partial(_normalise_with, one_scale=True)),
         Mistake("height and width swapped", "original_size is (height, width); x is scaled by the widths.",

@@ -74,11 +74,11 @@ encode_once_decode_many = Exercise(
     difficulty=3,
     minutes=12,
     question="""
-Somebody clicks P times on one photo, and each click is about **another object**. You get `encode(images)`, which gives
+Somebody clicks B times on one photo, and each click is about **another object**. You get `encode(images)`, which gives
 the image embedding of `images` (1, 3, S, S); `decode(embedding, points=…, labels=…)`, which gives (low-res logits,
-IoU predictions) for points (1, N, 2) and labels (1, N), 1 for foreground; and `clicks` (P, 2), (x, y) in the input
-frame. Return the low-res logits of all clicks, (P, 3, h, w). Encoding is dear, and this encoder wears out: it gives
-something else when it runs a second time.
+IoU predictions) for points (1, N, 2) and labels (1, N), whole numbers, 1 for foreground; and `clicks` (B, 2), (x, y)
+in the input frame. Return the low-res logits of all clicks, (B, 3, h, w). Encoding is dear, and this encoder wears
+out: it gives something else when it runs a second time.
 """,
     code="""
 def answer_clicks(encode, decode, images, clicks):
@@ -117,7 +117,7 @@ encode_once_decode_many.check(answer_clicks)
     ],
     explanation="""
 `SamPredictor` is this: `set_image` encodes and keeps, `predict` decodes. The batch axis of `decode_masks` would even
-answer all P clicks in one call, with points of shape (P, 1, 2).
+answer all B clicks in one call, with points of shape (B, 1, 2).
 """,
 )  # fmt: skip
 
@@ -158,7 +158,8 @@ pixels; `sam`; and `transform`, a `ResizeLongestSide`. `transform.apply_image(ph
 `transform.apply_coords_torch(coords, (H, W))` moves places into the input frame. `sam.normalise` takes pixels
 (1, 3, h, w) and pads; `sam.encode_image`, `sam.decode_masks(embedding, points, labels)` and
 `sam.resize_masks(logits, input_size, original_size)` do the rest. Return four steps: `"input"` (1, 3, S, S), `"point"`
-(1, 1, 2) in the input frame, `"low_res_logits"` (1, 3, h, w) and `"mask_logits"` (1, 3, H, W).
+(1, 1, 2), floats in the input frame, `"low_res_logits"` (1, 3, 4G, 4G) and `"mask_logits"` (1, 3, H, W). Labels are
+whole numbers, `torch.long`.
 """,
     code="""
 def predict(photo, click, sam, transform):

@@ -26,13 +26,16 @@ def _logits_with(
     mask: np.ndarray, image_size: int, low_res_size: int, strength: float, *,
     stretched: bool = False, upper_left: bool = True,
     to_logits: Callable[..., np.ndarray] = lambda c, s: (2 * c - 1) * s,
-    padding: float = 0.0, axis: bool = True, turned: bool = False, every: bool = False,
+    padding: float = 0.0, axis: bool = True, turned: bool = False, every: bool = False, in_bytes: bool = False,
+    as_bits: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """The mask prompt step by step, with switches for what easily goes wrong."""
     mask = mask.T if turned else mask
     height, width = ResizeLongestSide.get_preprocess_shape(*mask.shape, image_size)
     height, width = (image_size, image_size) if stretched else (height, width)
-    resized = np.array(Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BOX))
+    full, kind = (1, bool) if as_bits else (255, np.uint8) if in_bytes else (1, np.float32)
+    picture = Image.fromarray((full * mask).astype(kind)).resize((width, height), Image.Resampling.BOX)
+    resized = np.array(picture, dtype=np.float32) / full
     below, beside = image_size - height, image_size - width
     around = ((0, below), (0, beside)) if upper_left else ((below, 0), (beside, 0))
     padded = torch.from_numpy(np.pad(resized, around, constant_values=padding))[None]
@@ -56,9 +59,9 @@ write_mask_to_logits = Exercise(
     question="""
 Write the way from a `mask` (H, W) of True and False at the photo's size to a mask prompt `(1, low_res_size,
 low_res_size)`. The mask goes the way of the photo: resize its longest side to `image_size` (both sides rounded to
-whole pixels), averaging areas (Pillow's `Image.Resampling.BOX`), and pad it with "not covered" at the right or at the
-bottom to a square. Then every low-res cell gets the share c of its area that is covered, and the logit is (2c − 1) ·
-`strength`: +strength inside, −strength outside.
+whole pixels), averaging areas (Pillow's `Image.Resampling.BOX`, on 32-bit floats: on bytes it rounds), and pad it with
+"not covered" at the right or at the bottom to a square. Then every low-res cell gets the share c of its area that is
+covered, and the logit is (2c − 1) · `strength`: +strength inside, −strength outside.
 """,
     code="""
 def my_mask_to_logits(mask, image_size, low_res_size, strength):
@@ -108,6 +111,10 @@ write_mask_to_logits.check(my_mask_to_logits)
                 partial(_logits_with, every=True)),
         Mistake("rows and columns swapped", "The mask lies on its side. PIL's resize wants (width, height), arrays are "
                 "(height, width).", partial(_logits_with, turned=True)),
+        Mistake("rounded to bytes", "Pillow averages a picture of bytes in whole steps of 1/255: make 32-bit floats of "
+                "the mask before you resize it.", partial(_logits_with, in_bytes=True)),
+        Mistake("a mask of bits", "A picture of True and False is not averaged by Pillow, it stays True and False: "
+                "make 32-bit floats of the mask before you resize it.", partial(_logits_with, as_bits=True)),
         Mistake("an axis missing", "The first axis is that of one mask: (1, low_res_size, low_res_size).",
                 partial(_logits_with, axis=False)),
     ],

@@ -247,7 +247,8 @@ You have marked B objects on one photo of `original_size` = (height, width). `ob
 is a list of N triples (x, y, label), `"box"` is (x, y, width, height); all in pixels of the photo. Make the three
 tensors that `predictor.predict_torch` takes, so that one call answers all objects: `"point_coords"` `(B, N, 2)`,
 `"point_labels"` `(B, N)` and `"boxes"` `(B, 4)`, two corners, in the **input** frame. `transform` is a
-`ResizeLongestSide`, as in `predictor.transform`.
+`ResizeLongestSide`, as in `predictor.transform`: `transform.apply_coords(places, original_size)` moves an array
+`(…, 2)` of places (x, y), `transform.apply_boxes(corners, original_size)` an array `(…, 4)` of corners.
 """,
     code="""
 def together(objects, transform, original_size):

@@ -72,7 +72,7 @@ the input frame, `labels` `(B, N)`, and the prompt `encoder` with
 - `image_size`, the side of the input frame;
 - `coordinates.projection`, a linear layer 2 → C for coordinates in 0…1;
 - `coordinates.position_table` `(C, G, G)`, to be read bilinearly; beyond its outermost centres it stays as it is there;
-- `type_embedding`, with type 0 for background and 1 for foreground.
+- `type_embedding`, with type 0 for background and 1 for foreground; `type_embedding(labels)` is `(B, N, C)`.
 
 Return a dict of three tensors `(B, N, C)`: `"projected"`, the projected coordinates; `"position"`, what the table
 holds at that place; `"tokens"`, the sum of both and of the type. Do not call `encoder.coordinates(…)`. A pixel's
