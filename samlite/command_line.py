@@ -31,6 +31,7 @@ COMMANDS = {
     "book": Command("bind the chapters into pages, and say where they are", "samlite.book"),
     "doctor": Command("say what this machine has and what is missing", "samlite.doctor"),
     "segment": Command("cut an object out of a photo by points and boxes", "samlite.segment_command", needs="run"),
+    "download": Command("fetch one of Meta's checkpoints, and check it", "samlite.download_command", needs="run"),
     "train": Command(
         "train a small model from nothing",
         "samlite.learning.commands", "add_train_arguments", "run_train", needs="run",

@@ -11,7 +11,7 @@ from samlite.images import read_photo
 from samlite.masks import COLOURS, as_binary, mask_area, mask_to_box, overlay_masks, save_mask, save_png
 from samlite.predictor import SamPredictor
 from samlite.registry import sam_model_registry
-from samlite.released.checkpoints import CHECKPOINTS
+from samlite.released.official_files import CHECKPOINTS
 from samlite.sam import Sam
 
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a rough mask: a black and white picture of the photo's size, or low-res logits in a .npy file",
     )  # fmt: skip
     parser.add_argument("--model", default="default", metavar="NAME", help="which model (default: %(default)s)")
-    parser.add_argument("--checkpoint", metavar="FILE", help="weights to use in place of the model's own")
+    parser.add_argument("--checkpoint", metavar="FILE", help="weights to use; a name as vit_b downloads them")
     parser.add_argument("--all", action="store_true", help="write all candidate masks, as NAME-1.png, NAME-2.png …")
     parser.add_argument("-o", "--output", default="mask.png", metavar="FILE", help="the mask (default: %(default)s)")
     parser.add_argument("--overlay", metavar="FILE", help="also write the photo with the mask drawn over it")
@@ -94,8 +94,8 @@ def _segment(args: argparse.Namespace) -> dict:
 def _model(args: argparse.Namespace) -> Sam:
     if args.model in CHECKPOINTS and args.checkpoint is None:
         raise ValueError(
-            f"{args.model} does not ship with samlite: fetch {CHECKPOINTS[args.model].address} and name the file with "
-            "--checkpoint FILE"
+            f"{args.model} does not ship with samlite: --checkpoint {args.model} downloads it once; or fetch "
+            f"{CHECKPOINTS[args.model].address} and name the file with --checkpoint FILE"
         )
     return sam_model_registry[args.model](checkpoint=args.checkpoint)
 

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "samlite"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # What runs before anything is installed, and may speak to the person at the keyboard.
 BARE = ("__init__", "__main__", "command_line", "environment", "lab", "checks", "book", "doctor")
-MAY_PRINT = {*BARE, "segment_command", "learning.commands", "teaching_commands"}
+MAY_PRINT = {*BARE, "segment_command", "download_command", "learning.commands", "teaching_commands"}
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 
 

@@ -1,17 +1,16 @@
-"""The official checkpoints: which there are, how a file is proven to be one of them, and how it is read.
+"""How an official checkpoint is proven to be one, and how it is read.
 
 A file that bears an official name is compared with the official size and SHA-256 before anything in it is read. Only
 tensors are ever read from a ``.pth`` (``weights_only``), so that no code in it can run. Names and shapes must be those
 of the model, all of them.
 """
 
-import hashlib
 import os
 import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,39 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from samlite.released.key_map import POSITIONS, TYPES, from_official, to_official
+from samlite.released.official_files import CHECKPOINTS, how_to_get, looks_like, sha256
 from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam
 
 MOST_LISTED = 5  # so many differing names a message shows
 WRAPPERS = ("model", "state_dict", "model_state_dict", "sam")  # under which training scripts put the weights
-
-
-class Checkpoint(NamedTuple):
-    """One official file, and the sizes that ``released_sam`` needs for it."""
-
-    file: str
-    size: int  # in bytes
-    sha256: str
-    sizes: dict[str, Any]
-
-    @property
-    def address(self) -> str:
-        return f"https://dl.fbaipublicfiles.com/segment_anything/{self.file}"
-
-
-CHECKPOINTS = {
-    "vit_b": Checkpoint(
-        "sam_vit_b_01ec64.pth", 375_042_383, "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-        {"width": 768, "depth": 12, "heads": 12, "global_blocks": (2, 5, 8, 11)},
-    ),
-    "vit_l": Checkpoint(
-        "sam_vit_l_0b3195.pth", 1_249_524_607, "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-        {"width": 1024, "depth": 24, "heads": 16, "global_blocks": (5, 11, 17, 23)},
-    ),
-    "vit_h": Checkpoint(
-        "sam_vit_h_4b8939.pth", 2_564_550_879, "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-        {"width": 1280, "depth": 32, "heads": 16, "global_blocks": (7, 15, 23, 31)},
-    ),
-}  # fmt: skip
 
 
 def load_checkpoint(sam: Sam, path: str | os.PathLike) -> Sam:
@@ -87,10 +58,10 @@ def read_official(path: Path) -> dict[str, Tensor]:
                 f"{path} holds more than tensors, and reading the rest could run code that it brings along: it was "
                 "refused. Get the file from its source again, or ask its author for the state dict alone"
             ) from error
-        raise ValueError(f"{path} is no checkpoint: it is {_looks_like(path)}. {how_to_get(path.name)}") from error
+        raise ValueError(f"{path} is no checkpoint: it is {looks_like(path)}. {how_to_get(path.name)}") from error
     except (RuntimeError, EOFError, SafetensorError) as error:
         raise ValueError(
-            f"{path} cannot be read, it is {_looks_like(path)}, {path.stat().st_size:,} bytes: {how_to_get(path.name)}"
+            f"{path} cannot be read, it is {looks_like(path)}, {path.stat().st_size:,} bytes: {how_to_get(path.name)}"
         ) from error
     return _state_dict(path, content)
 
@@ -103,19 +74,10 @@ def verify(path: Path) -> None:
     again = f"{how_to_get(path.name)}; weights of your own need a name of their own"
     if (size := path.stat().st_size) != known.size:
         raise ValueError(
-            f"{path} has {size:,} bytes, {known.file} has {known.size:,}: it is {_looks_like(path)}. {again}"
+            f"{path} has {size:,} bytes, {known.file} has {known.size:,}: it is {looks_like(path)}. {again}"
         )
     if (digest := sha256(path)) != known.sha256:
         raise ValueError(f"{path} has the SHA-256 {digest}, {known.file} has {known.sha256}: it is damaged. {again}")
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file of any size, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def convert(path: Path) -> Path:
@@ -132,28 +94,6 @@ def convert(path: Path) -> Path:
     finally:
         beside.unlink(missing_ok=True)
     return target
-
-
-def how_to_get(file: str) -> str:
-    """The sentence that tells where an official file comes from."""
-    if known := next((known for known in CHECKPOINTS.values() if known.file == file), None):
-        return f"fetch it again from {known.address}"
-    return f"the official files are {', '.join(known.address for known in CHECKPOINTS.values())}"
-
-
-def _looks_like(path: Path) -> str:
-    """What the first bytes of a file that is no checkpoint look like."""
-    with path.open("rb") as file:
-        start = file.read(64).lstrip().lower()
-    if not start:
-        return "empty"
-    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "a web page and no checkpoint"
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer and no checkpoint: `git lfs pull` fetches the file behind it"
-    if start.startswith(b"pk"):
-        return "a part of a file (or more than one), as an interrupted download leaves it"
-    return "damaged or something else"
 
 
 def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
