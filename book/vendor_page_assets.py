@@ -21,6 +21,11 @@ ASSETS = {
         ),
         "LICENSE": ("mathjax/LICENSE", "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"),
     },
+    "reveal.js@4.6.1": {
+        "dist/reveal.js": ("reveal/reveal.js", "73d4b64d59eded6de6a49500e7b709eb8d92c0d1d88d911319ce551c31341e9f"),
+        "dist/reveal.css": ("reveal/reveal.css", "fa4713396db8274bc0f1def50767464b6d98e61f4f83d17f4de6417210b25901"),
+        "LICENSE": ("reveal/LICENSE", "b7cb6bd5ddfd103bf1795467346d95f2a20eb027db0c3fc96255e8a3434dbdb5"),
+    },
 }
 
 

@@ -48,6 +48,10 @@ COMMANDS = {
         "run notebooks that were handed in and give points",
         "samlite.teaching_commands", "add_grade_arguments", "run_grade", needs="run",
     ),
+    "slides": Command(
+        "write a chapter as slides that open without a network",
+        "samlite.teaching_commands", "add_slides_arguments", "run_slides", needs="run",
+    ),
 }  # fmt: skip
 
 

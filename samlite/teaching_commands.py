@@ -1,4 +1,4 @@
-"""``python -m samlite handout`` and ``grade``: homework with numbers of its own, verdicts on what comes back."""
+"""``python -m samlite handout``, ``grade`` and ``slides``: homework, verdicts on it, and chapters as slides."""
 
 import argparse
 from itertools import groupby
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 
+from samlite.notebook import slides
 from samlite.notebook.grading import SECONDS, grade, handout, write_csv
 
 
@@ -47,3 +48,13 @@ def run_grade(arguments: argparse.Namespace) -> int:
     if arguments.csv:
         write_csv(rows, arguments.csv)
     return 0
+
+
+def run_slides(arguments: argparse.Namespace) -> int:
+    """Write the slides. Raises ValueError for an unknown chapter, OSError where nothing can be written."""
+    path, count = slides.write(arguments.chapter, arguments.output)
+    print(f"Wrote {path}: {count} slides. Open it in a browser; arrow keys right and down, f for the full screen.")
+    return 0
+
+
+add_slides_arguments = slides.add_arguments
