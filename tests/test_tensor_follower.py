@@ -60,6 +60,16 @@ def test_look_by_name_and_by_hand(ledger):
         follower.look(1000)
 
 
+def test_a_mask_alone_gives_no_tokens_and_can_be_followed(predictor):
+    mask = np.random.default_rng(1).normal(size=(1, 32, 32)).astype(np.float32)
+    one, other = (follow(predictor, PHOTO, mask_input=sign * mask) for sign in (1, -1))
+    follower = TensorFollower(one, grid=8)
+    follower.look("sparse_prompt_tokens")
+    assert follower.entry.shape == (1, 0, 16) and "nothing" in [t.get_text() for t in follower.figure().axes[0].texts]
+    changed = changed_steps(one, other)
+    assert not changed["sparse_prompt_tokens"] and changed["dense_prompt"] and changed["prompted_image"]
+
+
 def test_a_ledger_without_tensors_cannot_be_followed(predictor):
     with shape_ledger(predictor.model) as bare:
         predictor.set_image(PHOTO)

@@ -32,7 +32,7 @@ class Recipe:
             "channels": 64, "decoder_heads": 4, "decoder_mlp": 256,
         }
     )  # fmt: skip
-    stages: tuple[Stage, ...] = (Stage(64, 2000, 32), Stage(128, 3000, 16))
+    stages: tuple[Stage, ...] = (Stage(64, 2000, 32), Stage(128, 4000, 16), Stage(192, 600, 8))
     shapes: tuple[int, int] = (8, 28)  # fewest and most in a scene: many small regions, as people see them in photos
     clicks: int = 8  # first clicks an image
     second_round: int = 2  # of them that go on to a second round

@@ -83,6 +83,9 @@ def draw_tensor(axes: Axes, entry: Entry, grid: int) -> str:
         side_by_side = rearrange(tensor, "k y x -> y (k x)").numpy()
         axes.imshow(side_by_side, cmap=DIVERGING, vmin=-limit, vmax=limit)
         return "side by side; light is zero, one colour above it and one below"
+    if not tensor.numel():
+        axes.text(0.5, 0.5, "nothing", ha="center", va="center", transform=axes.transAxes)
+        return "there are none of these in this prompt"
     rows = tensor if tensor.ndim == 2 else tensor[None]
     limit = float(rows.abs().max()) or 1.0
     axes.imshow(rows.numpy(), cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
@@ -217,4 +220,6 @@ def changed_steps(
 def _differ(a: Float[Tensor, "*any"], b: Float[Tensor, "*other"], tolerance: float) -> bool:
     if a.shape != b.shape:
         return True
+    if not a.numel():
+        return False  # no tokens here and none there
     return bool((a - b).abs().max() > tolerance * a.abs().max().clamp(min=1e-12))
