@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 
 from samlite.notebook.exercises import Exercise, Mistake
 from samlite.notebook.ledger import shape_ledger
 from samlite.notebook.steps import STEPS
+from samlite.notebook.variants import by_seed, fill
 from samlite.sam import document_sam
 
 QUESTIONS = {
@@ -89,8 +91,8 @@ Seven sentences, seven sections: the order of the document is the order of the t
 )  # fmt: skip
 
 
-def _growth() -> dict[str, int]:
-    """The document's model for photos of 1024 and of 2048 pixels, on the meta device; ratios of what it makes."""
+def _growth(side: int, factor: int) -> dict[str, int]:
+    """The document's model for photos of two sizes, on the meta device; ratios of what it makes."""
 
     def sizes(side: int) -> dict[str, int]:
         sam = document_sam(image_size=side, depth=1, device="meta")
@@ -107,28 +109,31 @@ def _growth() -> dict[str, int]:
             "numbers in the low-res logits": math.prod(ledger["low_res_logits"].shape),
         }
 
-    small, large = sizes(1024), sizes(2048)
+    small, large = sizes(side), sizes(factor * side)
     return {name: large[name] // small[name] for name in small}
 
 
-predict_the_growth = Exercise(
-    name="predict_the_growth",
-    title="Twice the photo",
-    difficulty=2,
-    minutes=8,
-    question="""
-The same model, built for photos of 2048×2048 instead of 1024×1024, with the same patches of 16×16. By which factor does
-each of these grow? Whole numbers; 1 means that it stays.
-""",
-    code="""
+def _predict_the_growth(side: int = 1024, factor: int = 2) -> Exercise:
+    """The exercise for photos of ``side`` pixels and of ``factor`` times as many along each side."""
+    square = factor**2
+    return Exercise(
+        name="predict_the_growth",
+        title="Twice the photo" if factor == 2 else f"{factor} times the photo",
+        difficulty=2,
+        minutes=8,
+        question=fill("""
+The same model, built for photos of $large×$large instead of $side×$side, with the same patches of 16×16. By which
+factor does each of these grow? Whole numbers; 1 means that it stays.
+""", side=side, large=factor * side),
+        code=fill("""
 factors = {
     # <answer: "patches": ..., "weights of the patch projection": ...,>
-    "patches": 2 * 2,
+    "patches": $factor * $factor,
     "weights of the patch projection": 1,
-    "numbers in the table of patch positions": 4,
-    "scores of one attention head in the encoder": 4 * 4,
+    "numbers in the table of patch positions": $square,
+    "scores of one attention head in the encoder": $square * $square,
     "tokens in the decoder's sequence": 1,
-    "numbers in the low-res logits": 4,
+    "numbers in the low-res logits": $square,
     # </answer>
     # <answer: "numbers in the table of patch positions": ..., "scores of one attention head in the encoder": ...,>
     # </answer>
@@ -137,30 +142,36 @@ factors = {
 }
 
 predict_the_growth.check(factors)
-""",
-    expected=_growth,
-    mistakes=[
-        Mistake("one side counted", "Both sides double, so there are four times as many patches.",
-                lambda: {"patches": 2, "numbers in the table of patch positions": 2,
-                         "numbers in the low-res logits": 2}),
-        Mistake("scores grow with the patches", "Every patch looks at every patch: scores grow with the square.",
-                lambda: {"scores of one attention head in the encoder": 4}),
-        Mistake("a weight for each patch", "The same projection is applied to every patch. More patches need no more "
-                "weights.", lambda: {"weights of the patch projection": 4}),
-        Mistake("the table stays", "The table has a vector for each place of the grid; there are more now.",
-                lambda: {"numbers in the table of patch positions": 1}),
-        Mistake("the photo in the sequence", "The decoder's sequence holds prompt and output tokens. The photo is a "
-                "map beside it.", lambda: {"tokens in the decoder's sequence": 4}),
-        Mistake("always 256 × 256", "Low-res logits have four cells along each patch, so they grow with the grid.",
-                lambda: {"numbers in the low-res logits": 1}),
-    ],
-    hints=[
-        "Twice the side is four times the patches. What has one number for each patch, and what for each pair?",
-        "Which of these does not know how large the photo is?",
-    ],
-    explanation="""
+""", factor=factor, square=square),
+        expected=partial(_growth, side, factor),
+        mistakes=[
+            Mistake("one side counted", "Both sides grow, so the number of patches grows with the square.",
+                    lambda: {"patches": factor, "numbers in the table of patch positions": factor,
+                             "numbers in the low-res logits": factor}),
+            Mistake("scores grow with the patches", "Every patch looks at every patch: scores grow with the square.",
+                    lambda: {"scores of one attention head in the encoder": square}),
+            Mistake("a weight for each patch", "The same projection is applied to every patch. More patches need no "
+                    "more weights.", lambda: {"weights of the patch projection": square}),
+            Mistake("the table stays", "The table has a vector for each place of the grid; there are more now.",
+                    lambda: {"numbers in the table of patch positions": 1}),
+            Mistake("the photo in the sequence", "The decoder's sequence holds prompt and output tokens. The photo is "
+                    "a map beside it.", lambda: {"tokens in the decoder's sequence": square}),
+            Mistake("always 256 × 256", "Low-res logits have four cells along each patch, so they grow with the grid.",
+                    lambda: {"numbers in the low-res logits": 1}),
+        ],
+        hints=[
+            "The patches grow with both sides. What has one number for each patch, and what for each pair of patches?",
+            "Which of these does not know how large the photo is?",
+        ],
+        explanation="""
 Weights belong to the function, not to the photo, except for the table of positions. The scores of attention are the
 only thing here that grows with the square of the number of patches; that is what the windows of the released encoder
 are for.
 """,
-)  # fmt: skip
+    )  # fmt: skip
+
+
+predict_the_growth = by_seed(
+    _predict_the_growth,
+    lambda generator: {"side": generator.choice((512, 768, 1024, 1536)), "factor": generator.choice((2, 3, 4))},
+)
