@@ -11,18 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from scipy import ndimage
 
-from samlite.masks import overlay_masks
+from samlite.notebook.plots import bare, draw_mask
 from samlite.notebook.prompt_plots import mark
 from samlite.notebook.style import BLUE, FAINT, GREEN, INK, ORANGE, PAPER
 
 Photo = UInt8[np.ndarray, "height width 3"]
 PARTS = (("image encoder", BLUE), ("prompt encoder", ORANGE), ("mask decoder", GREEN))
-
-
-def _bare(axes: Axes, title: str = "") -> Axes:
-    axes.set(xticks=[], yticks=[], title=title)
-    axes.spines[:].set_visible(False)
-    return axes
 
 
 def _arrow(figure: Figure, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -34,14 +28,6 @@ def _arrow(figure: Figure, start: tuple[float, float], end: tuple[float, float])
     )  # fmt: skip
 
 
-def show_mask(axes: Axes, photo: Photo, mask: Bool[np.ndarray, "height width"], title: str = "") -> None:
-    """A mask over its photo: tinted, and rimmed in dark and light."""
-    _bare(axes, title).imshow(overlay_masks(photo, mask))
-    if mask.any() and not mask.all():
-        axes.contour(mask, levels=[0.5], colors=INK, linewidths=2.5)
-        axes.contour(mask, levels=[0.5], colors=PAPER, linewidths=1.0)
-
-
 def overview(
     photo: Photo,
     click: tuple[float | int, float | int],
@@ -51,7 +37,7 @@ def overview(
     """Photo and click → the three parts of the model → every candidate with the IoU that the model predicts."""
     figure = Figure(figsize=(11, 4.6))
     _show_click(figure.add_axes((0.01, 0.2, 0.3, 0.62)), photo, click)
-    box = _bare(figure.add_axes((0.38, 0.12, 0.22, 0.78)))
+    box = bare(figure.add_axes((0.38, 0.12, 0.22, 0.78)))
     box.set(xlim=(0, 1), ylim=(0, 1))
     box.add_patch(FancyBboxPatch((0.03, 0.03), 0.94, 0.94, boxstyle="round,pad=0,rounding_size=0.05", fill=False,
                                  edgecolor=INK, linewidth=2))  # fmt: skip
@@ -68,14 +54,14 @@ def overview(
     for k, (mask, iou) in enumerate(zip(masks, iou_predictions, strict=True)):
         bottom = 1 - (k + 1) / rows + 0.02
         axes = figure.add_axes((0.66, bottom, 0.22, 1 / rows - 0.04))
-        show_mask(axes, photo, mask)
+        draw_mask(axes, photo, mask)
         _arrow(figure, (0.605, 0.5), (0.665, bottom + 0.5 / rows - 0.02))
         figure.text(0.885, bottom + 0.5 / rows - 0.02, f"mask {k}\nIoU {iou:.2f}\n(predicted)", va="center")
     return figure
 
 
 def _show_click(axes: Axes, photo: Photo, click: tuple[float | int, float | int]) -> None:
-    _bare(axes, "one photo, one click").imshow(photo)
+    bare(axes, "one photo, one click").imshow(photo)
     mark(axes, *click, "foreground point")
 
 
@@ -89,7 +75,7 @@ def answers_to_clicks(
     figure = Figure(figsize=(panel * columns, (0.78 * panel + 0.3) * rows), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, (name, (photo, click, mask)) in zip(panels, answers.items(), strict=False):
-        show_mask(axes, photo, mask, name)
+        draw_mask(axes, photo, mask, name)
         mark(axes, *click, "foreground point")
     for axes in panels[len(answers) :]:
         axes.set_visible(False)
@@ -110,7 +96,7 @@ def truths_and_candidates(
     for row, (shown, words) in enumerate(((truths, names), (masks, titles))):
         for column, (mask, word) in enumerate(zip(shown, words, strict=True)):
             axes = figure.add_subplot(2, len(truths), row * len(truths) + column + 1)
-            show_mask(axes, photo, mask, word)
+            draw_mask(axes, photo, mask, word)
             mark(axes, *click, "foreground point")
     return figure
 

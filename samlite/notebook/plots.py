@@ -23,7 +23,8 @@ from samlite.notebook.style import BLUE, DIVERGING, FAINT, INK, ORANGE, PAPER, S
 Photo = UInt8[np.ndarray, "height width 3"]
 
 
-def _bare(axes: Axes, title: str = "") -> Axes:
+def bare(axes: Axes, title: str = "") -> Axes:
+    """Axes without ticks and frame, for pictures."""
     axes.set(xticks=[], yticks=[], title=title)
     axes.spines[:].set_visible(False)
     return axes
@@ -42,7 +43,7 @@ def photo_with_grid(
     """A picture with the borders of its patches, and rings around the marked ones (document §1.5.2)."""
     height = width * picture.shape[0] / picture.shape[1]
     figure = Figure(figsize=(width, height + 0.4), layout="constrained")
-    axes = _bare(figure.subplots(), title)
+    axes = bare(figure.subplots(), title)
     axes.imshow(picture)
     for edge in range(patch_size, picture.shape[0], patch_size):
         axes.axhline(edge - 0.5, color=PAPER, linewidth=0.5, alpha=0.6)
@@ -58,9 +59,9 @@ def draw_planes(figure: Figure | SubFigure, vector: Float[Tensor, " values"], pi
     side = pixels.shape[0]
     limit = float(vector.abs().max()) or 1.0
     panels = figure.subplots(1, 4)
-    _bare(panels[0], f"the patch, {side}×{side}").imshow(pixels)
+    bare(panels[0], f"the patch, {side}×{side}").imshow(pixels)
     for axes, plane, name in zip(panels[1:], vector.reshape(3, side, side), ("red", "green", "blue"), strict=True):
-        image = _bare(axes, f"{name}, normalised").imshow(plane.numpy(), cmap=DIVERGING, vmin=-limit, vmax=limit)
+        image = bare(axes, f"{name}, normalised").imshow(plane.numpy(), cmap=DIVERGING, vmin=-limit, vmax=limit)
     figure.colorbar(image, ax=panels[-1], shrink=0.85)
 
 
@@ -96,7 +97,7 @@ def map_over_photo(
     size = picture.shape[0]
     grey = picture.mean(-1)
     shown, low, high = (values, -1.0, 1.0) if diverging else (values.sqrt(), 0.0, float(values.max()) ** 0.5)
-    _bare(axes, title).imshow(grey, cmap="gray", vmin=0, vmax=255)
+    bare(axes, title).imshow(grey, cmap="gray", vmin=0, vmax=255)
     axes.imshow(
         shown.numpy(), cmap=DIVERGING if diverging else SEQUENTIAL, vmin=low, vmax=high, alpha=0.65,
         extent=(-0.5, size - 0.5, size - 0.5, -0.5),
@@ -145,7 +146,7 @@ def position_similarity(table: Float[Tensor, "l d"], shown: int = 4, panel: floa
     for i, row in enumerate(places):
         for j, column in enumerate(places):
             similarity = (unit @ unit[row * grid + column]).reshape(grid, grid)
-            image = _bare(panels[i, j]).imshow(similarity.numpy(), cmap=DIVERGING, vmin=-1, vmax=1)
+            image = bare(panels[i, j]).imshow(similarity.numpy(), cmap=DIVERGING, vmin=-1, vmax=1)
             frame_patch(panels[i, j], row, column)
     figure.colorbar(image, ax=panels, label="cosine similarity", shrink=0.6)
     return figure
@@ -158,7 +159,7 @@ def filters(weight: Float[Tensor, "d values"], shown: int = 32, columns: int = 1
     figure = Figure(figsize=(columns * 0.62, rows * 0.66), layout="constrained")
     for axes, row in zip(figure.subplots(rows, columns).flat, weight.detach().cpu()[:shown], strict=False):
         picture = row.reshape(3, side, side).permute(1, 2, 0)
-        _bare(axes).imshow((0.5 + 0.5 * picture / (picture.abs().max() + 1e-12)).numpy())
+        bare(axes).imshow((0.5 + 0.5 * picture / (picture.abs().max() + 1e-12)).numpy())
     return figure
 
 
@@ -181,8 +182,16 @@ def pictures_in_a_row(pictures: Sequence[np.ndarray], titles: Sequence[str], pan
     figure = Figure(figsize=(panel * len(pictures), height + 0.4), layout="constrained")
     panels = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axes, picture, title in zip(panels, pictures, titles, strict=True):
-        _bare(axes, title).imshow(picture, cmap=SEQUENTIAL)
+        bare(axes, title).imshow(picture, cmap=SEQUENTIAL)
     return figure
+
+
+def draw_mask(axes: Axes, photo: Photo, mask: Bool[np.ndarray, "height width"], title: str = "") -> None:
+    """A mask over its photo: tinted, and rimmed in dark and light, for colour alone is no sign."""
+    bare(axes, title).imshow(overlay_masks(photo, mask))
+    if mask.any() and not mask.all():
+        axes.contour(mask, levels=[0.5], colors=INK, linewidths=3)
+        axes.contour(mask, levels=[0.5], colors=PAPER, linewidths=1.2)
 
 
 def masks_over_photo(
@@ -199,10 +208,7 @@ def masks_over_photo(
     height = panel * photo.shape[0] / photo.shape[1]
     figure = Figure(figsize=(panel * len(masks), height + 0.4), layout="constrained")
     for axes, mask, title in zip(figure.subplots(1, len(masks), squeeze=False)[0], masks, titles, strict=True):
-        _bare(axes, title).imshow(overlay_masks(photo, mask))
-        if mask.any() and not mask.all():
-            axes.contour(mask, levels=[0.5], colors=INK, linewidths=3)
-            axes.contour(mask, levels=[0.5], colors=PAPER, linewidths=1.2)
+        draw_mask(axes, photo, mask, title)
         for x, y, label in points:
             form, sign, colour = ("o", "+", BLUE) if label else ("s", "_", VERMILION)
             axes.plot(x, y, form, markersize=12, color=colour, markeredgecolor=PAPER, markeredgewidth=1.5)
@@ -239,7 +245,7 @@ def flow(entries: Sequence[Entry], columns: int = 4) -> Figure:
     """Steps of a ledger as boxes with their shapes, joined by arrows: a diagram that cannot disagree with the model."""
     rows = -(-len(entries) // columns)
     figure = Figure(figsize=(3.0 * columns, 1.5 * rows), layout="constrained")
-    axes = _bare(figure.subplots())
+    axes = bare(figure.subplots())
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.45, -0.55))
     for i, entry in enumerate(entries):
         row, column = divmod(i, columns)

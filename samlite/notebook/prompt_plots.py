@@ -15,6 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 from torch.nn import functional as F
 
+from samlite.notebook.plots import bare
 from samlite.notebook.style import BLUE, DIVERGING, GREEN, INK, ORANGE, PAPER, PINK, VERMILION
 
 Photo = UInt8[np.ndarray, "height width 3"]
@@ -26,12 +27,6 @@ MARKS = {
     "second corner": ("D", "$2$", ORANGE),
 }
 TOKEN_COLOURS = {"point": BLUE, "corner": ORANGE, "text": INK, "mask": GREEN, "IoU": PINK}
-
-
-def _bare(axes: Axes, title: str = "") -> Axes:
-    axes.set(xticks=[], yticks=[], title=title)
-    axes.spines[:].set_visible(False)
-    return axes
 
 
 def mark(axes: Axes, x: float | int, y: float | int, kind: str) -> None:
@@ -74,7 +69,7 @@ def likeness_matrix(vectors: Float[Tensor, "k c"], names: Sequence[str], title: 
     unit = F.normalize(vectors.detach().cpu(), dim=-1)
     similarity = (unit @ unit.T).numpy()
     figure = Figure(figsize=(9, 5.4), layout="constrained")
-    axes = _bare(figure.subplots(), title)
+    axes = bare(figure.subplots(), title)
     image = axes.imshow(similarity, cmap=DIVERGING, vmin=-1, vmax=1)
     for (row, column), value in np.ndenumerate(similarity):
         colour = PAPER if abs(value) > 0.6 else INK
@@ -95,7 +90,7 @@ def maps(
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, each, title in zip(panels, values, titles, strict=False):
         limit = float(each.abs().max()) or 1.0
-        _bare(axes, title).imshow(each.detach().cpu().numpy(), cmap=DIVERGING, vmin=-limit, vmax=limit)
+        bare(axes, title).imshow(each.detach().cpu().numpy(), cmap=DIVERGING, vmin=-limit, vmax=limit)
     for axes in panels[len(values) :]:
         axes.set_visible(False)
     return figure

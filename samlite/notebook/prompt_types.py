@@ -18,6 +18,7 @@ from matplotlib.patches import Rectangle
 
 from samlite.masks import COLOURS, overlay_masks
 from samlite.notebook.ledger import shape_ledger
+from samlite.notebook.plots import bare
 from samlite.notebook.prompt_plots import mark
 from samlite.notebook.style import DIVERGING, FAINT, INK, ORANGE, PAPER, SEQUENTIAL, VERMILION
 from samlite.predictor import SamPredictor
@@ -69,10 +70,10 @@ def prompt_types(photo: UInt8[np.ndarray, "height width 3"], prompts: Mapping[st
     most = max(max(len(each.tokens) for each in prompts.values()), 1)
     for column, (name, prompt) in enumerate(prompts.items()):
         above, tokens, dense, answer = panels[:, column]
-        _draw_prompt(_bare(above, name), photo, prompt.arguments)
-        _draw_tokens(_bare(tokens), prompt, limit, most)
-        _draw_dense(_bare(dense), prompt)
-        _draw_answer(_bare(answer), photo, prompt)
+        _draw_prompt(bare(above, name), photo, prompt.arguments)
+        _draw_tokens(bare(tokens), prompt, limit, most)
+        _draw_dense(bare(dense), prompt)
+        _draw_answer(bare(answer), photo, prompt)
     for axes, words in zip(panels[:, 0], ("the prompt", "sparse: tokens", "dense: map", "the answer"), strict=True):
         axes.set_ylabel(words)
     return figure
@@ -90,12 +91,6 @@ def in_words(prompts: Mapping[str, Encoded]) -> str:
         tokens = f"{count or 'no'} token{'s' * (count > 1)}"
         parts.append(f"{name}: {tokens}, {map_}, a mask of {prompt.mask.mean():.0%} of the photo")
     return f"Columns of pictures, from the prompt over its tokens and its map to the mask. {'; '.join(parts)}."
-
-
-def _bare(axes: Axes, title: str = "") -> Axes:
-    axes.set(xticks=[], yticks=[], title=title)
-    axes.spines[:].set_visible(False)
-    return axes
 
 
 def _like_photo(axes: Axes, photo: np.ndarray) -> None:
