@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 # Public name -> the module that defines it.
 _HOME_OF = {
     "Sam": "samlite.sam",
+    "SamAutomaticMaskGenerator": "samlite.automatic",
     "SamPredictor": "samlite.predictor",
     "document_sam": "samlite.sam",
     "released_sam": "samlite.released.sam",
@@ -19,9 +20,18 @@ _HOME_OF = {
     "shape_ledger": "samlite.notebook.ledger",
 }
 
-__all__ = ["Sam", "SamPredictor", "document_sam", "released_sam", "sam_model_registry", "shape_ledger"]
+__all__ = [
+    "Sam",
+    "SamAutomaticMaskGenerator",
+    "SamPredictor",
+    "document_sam",
+    "released_sam",
+    "sam_model_registry",
+    "shape_ledger",
+]
 
 if TYPE_CHECKING:  # what editors and type checkers read instead of `__getattr__`
+    from samlite.automatic import SamAutomaticMaskGenerator
     from samlite.notebook.ledger import shape_ledger
     from samlite.predictor import SamPredictor
     from samlite.registry import sam_model_registry

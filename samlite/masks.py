@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from PIL import Image
+from skimage.measure import label
 from torch.nn import functional as F
 
 from samlite.frames import ResizeLongestSide
@@ -87,6 +88,39 @@ def mask_iou(
     intersection = mask_area(first & second)
     union = mask_area(first | second)
     return np.where(union == 0, 1.0, intersection / np.maximum(union, 1))
+
+
+def stability_scores(
+    logits: Float[torch.Tensor, "*any height width"], mask_threshold: float | int, offset: float | int
+) -> Float[torch.Tensor, "*any"]:
+    """IoU of the mask cut ``offset`` above the threshold with the mask cut ``offset`` below it, 0…1.
+
+    High where the edge is sharp: then the mask does not depend on where it is cut. The first lies inside the second,
+    so that the IoU is the ratio of their areas. NaN for a mask without a pixel at the lower cut.
+    """
+    inner = (logits > mask_threshold + offset).sum((-2, -1), dtype=torch.int32)
+    outer = (logits > mask_threshold - offset).sum((-2, -1), dtype=torch.int32)
+    return inner / outer
+
+
+def remove_small_regions(
+    mask: Bool[np.ndarray, "height width"], area: float | int, mode: str
+) -> tuple[Bool[np.ndarray, "height width"], bool]:
+    """Fill holes ("holes") or drop islands ("islands") of less than ``area`` pixels; and say whether any was there.
+
+    Pixels that touch at a corner belong together. The largest island stays even when it is small.
+    """
+    if mode not in ("holes", "islands"):
+        raise ValueError(f"mode is {mode!r}: 'holes' or 'islands' is expected")
+    labels, count = label(mask if mode == "islands" else ~mask, connectivity=2, return_num=True)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0  # what is not a region
+    small = np.flatnonzero(sizes[1:] < area) + 1
+    if len(small) == 0:
+        return mask, False
+    if mode == "islands" and len(small) == count:
+        small = small[small != sizes.argmax()]
+    return np.isin(labels, small) ^ mask, True
 
 
 def overlay_masks(

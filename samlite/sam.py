@@ -23,6 +23,7 @@ class Sam(nn.Module):
     """
 
     mask_threshold = 0.0  # a mask is where its logit is positive
+    automatic_thresholds = (0.88, 0.95)  # predicted IoU and stability that an automatic mask must have
 
     def __init__(self, image_encoder: nn.Module, prompt_encoder: nn.Module, mask_decoder: nn.Module) -> None:
         super().__init__()
