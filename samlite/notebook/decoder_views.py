@@ -192,5 +192,3 @@ class DecoderViews:
         """Raises ValueError when the prompt that is set has no such token."""
         if not 0 <= token < len(self.token_names):
             raise ValueError(f"there is no token {token}: this prompt has tokens 0…{len(self.token_names) - 1}")
-
-

@@ -138,9 +138,7 @@ class _NoAnswer(BaseException):
 class _Student:
     """One student's kernel. ``answers``: exercise → the expression that was handed to its checker."""
 
-    def __init__(
-        self, notebook: nbformat.NotebookNode, module: str, seed: int, folder: Path, deadline: float
-    ) -> None:
+    def __init__(self, notebook: nbformat.NotebookNode, module: str, seed: int, folder: Path, deadline: float) -> None:
         self.notebook, self.module, self.seed, self.folder = notebook, module, seed, folder
         self.client = NotebookClient(
             notebook, allow_errors=True, interrupt_on_timeout=True, store_widget_state=False, iopub_timeout=10,

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from reference import GOLDEN, build, golden
 
 from samlite import SamAutomaticMaskGenerator
 from samlite.boxes import near_crop_edge, non_maximum_suppression, xyxy_to_xywh
 from samlite.masks import mask_iou, remove_small_regions, stability_scores
 from samlite.point_grids import crop_boxes, layer_point_grids, point_grid
 from samlite.rle import area_from_rle, compress_rle, decompress_rle, mask_to_rle, rle_to_mask
-
-from reference import GOLDEN, build, golden
 
 AMG = json.loads((GOLDEN / "std256_amg.json").read_text())
 NUMBERS = json.loads((GOLDEN / "automatic_utils.json").read_text())

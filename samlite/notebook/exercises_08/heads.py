@@ -39,9 +39,7 @@ def _with_all_tokens(output_tokens: Tensor, upscaled: Tensor, mask_heads: nn.Mod
     return {"mask_vectors": vectors, "low_res_logits": einsum(vectors, upscaled, "b k c, b c y x -> b k y x")}
 
 
-def _channels_and_tokens_mixed(
-    output_tokens: Tensor, upscaled: Tensor, mask_heads: nn.ModuleList
-) -> dict[str, Tensor]:
+def _channels_and_tokens_mixed(output_tokens: Tensor, upscaled: Tensor, mask_heads: nn.ModuleList) -> dict[str, Tensor]:
     """The vectors put side by side as columns (B, C, K), then reshaped to (B, K, C): values change places."""
     vectors = torch.stack([head(output_tokens[:, k]) for k, head in enumerate(mask_heads)], dim=-1)
     vectors = vectors.reshape(len(vectors), len(mask_heads), -1)
