@@ -32,6 +32,7 @@ COMMANDS = {
     "doctor": Command("say what this machine has and what is missing", "samlite.doctor"),
     "segment": Command("cut an object out of a photo by points and boxes", "samlite.segment_command", needs="run"),
     "download": Command("fetch one of Meta's checkpoints, and check it", "samlite.download_command", needs="run"),
+    "export": Command("write a model as ONNX files, and check them", "samlite.export_command", needs="run"),
     "train": Command(
         "train a small model from nothing",
         "samlite.learning.commands", "add_train_arguments", "run_train", needs="run",

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "samlite"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # What runs before anything is installed, and may speak to the person at the keyboard.
 BARE = ("__init__", "__main__", "command_line", "environment", "lab", "checks", "book", "doctor")
-MAY_PRINT = {*BARE, "segment_command", "download_command", "learning.commands", "teaching_commands"}
+MAY_PRINT = {*BARE, "segment_command", "download_command", "export_command", "learning.commands", "teaching_commands"}
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 
 
@@ -189,7 +189,7 @@ def test_the_readme_shows_python_that_runs(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_readme_gives_a_reason_for_every_dependency() -> None:
     named = {Requirement(name).name for name in re.findall(r"^    \"([a-z-]+)", PYPROJECT, flags=re.MULTILINE)}
-    extras = re.findall(r"^(?:notebook|book|test) = \[(.*)\]", PYPROJECT, flags=re.MULTILINE)
+    extras = re.findall(r"^(?:notebook|book|onnx|test) = \[(.*)\]", PYPROJECT, flags=re.MULTILINE)
     named |= set(re.findall(r"\"([a-z-]+)", " ".join(extras)))
     table = README.split("## What it stands on")[1].split("\n## ")[0]
     for name in named:

@@ -1,0 +1,39 @@
+"""``python -m samlite export NAME``: image encoder and decoder as ONNX files, checked against PyTorch."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+from samlite.onnx_export import export_decoder, export_encoder, largest_difference
+from samlite.registry import sam_model_registry
+
+TOLERANCE = 1e-4  # of the largest value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="which model: tiny, vit_b …")
+    parser.add_argument("--checkpoint", metavar="FILE", help="weights to use; a name as vit_b downloads them")
+    parser.add_argument("-o", "--output", type=Path, default=Path("onnx"), metavar="DIR", help="where to (onnx)")
+    parser.add_argument("--part", choices=("encoder", "decoder"), help="only this half")
+    parser.add_argument("--one-mask", action="store_true", help="the decoder gives one mask, chosen as in the release")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0; 1 when a file gives other numbers than the model. Raises SetupError, ValueError or OSError."""
+    sam = sam_model_registry[args.name](checkpoint=args.checkpoint)
+    args.output.mkdir(parents=True, exist_ok=True)
+    files = {part: args.output / f"{args.name}_{part}.onnx" for part in ("encoder", "decoder")}
+    if args.part:
+        files = {args.part: files[args.part]}
+    if "encoder" in files:
+        export_encoder(sam, files["encoder"])
+    if "decoder" in files:
+        export_decoder(sam, files["decoder"], args.one_mask)
+    for path in files.values():
+        print(f"{path}: {path.stat().st_size:,} bytes")
+    if importlib.util.find_spec("onnxruntime") is None:
+        print("not checked: onnxruntime is not installed (pip install onnxruntime)")
+        return 0
+    difference = largest_difference(sam, files.get("encoder"), files.get("decoder"), args.one_mask)
+    print(f"onnxruntime against PyTorch: at most {difference:.1e} of the largest value")
+    return 0 if difference < TOLERANCE else 1
