@@ -4,7 +4,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from samlite.image_encoder import patchify
+from samlite.image_encoder import ImageEncoder, patchify
+from samlite.masked_autoencoder import wave_table
 from samlite.sam import Sam
 
 QUERY_KEY, VALUE_OUTPUT = 0.7, -0.4  # Trockman & Kolter, "Mimetic Initialization of Self-Attention Layers" (2023)
@@ -13,14 +14,19 @@ QUERY_KEY, VALUE_OUTPUT = 0.7, -0.4  # Trockman & Kolter, "Mimetic Initializatio
 @torch.no_grad()
 def initialise(sam: Sam, images: Tensor) -> None:
     """Start ``sam`` from statistics of normalised ``images`` (B, 3, S, S); changes it in place."""
-    encoder = sam.image_encoder
+    initialise_encoder(sam.image_encoder, images)
+    for block in sam.mask_decoder.blocks:
+        for attention in (block.token_to_image, block.image_to_token):
+            tie_queries_and_keys(attention, gain=1.5)
+
+
+@torch.no_grad()
+def initialise_encoder(encoder: ImageEncoder, images: Tensor) -> None:
+    """The part of ``initialise`` that concerns the image encoder."""
     whiten_patches(encoder.patch_projection, patchify(images, encoder.patch_size))
     encoder.position_embedding.copy_(wave_table(encoder.grid_size, encoder.position_embedding.shape[1]) * 0.5)
     for block in encoder.blocks:
         mimic(block.attention)
-    for block in sam.mask_decoder.blocks:
-        for attention in (block.token_to_image, block.image_to_token):
-            tie_queries_and_keys(attention, gain=1.5)
 
 
 def whiten_patches(projection: nn.Linear, patches: Tensor) -> None:
@@ -35,17 +41,6 @@ def whiten_patches(projection: nn.Linear, patches: Tensor) -> None:
     projection.weight.zero_()
     projection.weight[: len(scale)] = (directions * scale).T
     projection.bias.copy_(-projection.weight @ mean)
-
-
-def wave_table(grid_size: int, width: int) -> Tensor:
-    """(L, D) of sines and cosines of the row and the column, from slow to fast (the MAE's two-dimensional table)."""
-    quarter = width // 4
-    speed = 1.0 / 10000 ** (torch.arange(quarter) / quarter) * 16
-    place = (torch.arange(grid_size) + 0.5) / grid_size
-    waves = torch.cat([(place[:, None] * speed).sin(), (place[:, None] * speed).cos()], dim=-1)
-    y, x = waves[:, None].expand(-1, grid_size, -1), waves[None].expand(grid_size, -1, -1)
-    table = rearrange(torch.cat([y, x], -1), "y x d -> (y x) d")
-    return nn.functional.pad(table, (0, width - table.shape[1]))
 
 
 def mimic(attention: nn.Module) -> None:

@@ -8,8 +8,6 @@ and on processors without bfloat16.
 import torch
 from torch import Tensor, nn
 
-from samlite.sam import Sam
-
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     """Push all singular values of a batch of matrices (…, rows, columns) near 1, by a Newton–Schulz iteration."""
@@ -48,11 +46,11 @@ class Muon(torch.optim.Optimizer):
 
 
 def build_optimisers(
-    sam: Sam, muon_lr: float = 3e-3, adam_lr: float = 1.5e-3, weight_decay: float = 0.05
+    model: nn.Module, muon_lr: float = 3e-3, adam_lr: float = 1.5e-3, weight_decay: float = 0.05
 ) -> tuple[Muon, torch.optim.AdamW]:
-    """Muon for every weight matrix inside a transformer block of encoder and decoder; AdamW for all others."""
+    """Muon for every weight matrix inside a transformer block of a model (its "blocks"); AdamW for all others."""
     matrices, rest = [], []
-    for name, parameter in sam.named_parameters():
-        (matrices if ".blocks." in name and parameter.ndim == 2 else rest).append(parameter)
+    for name, parameter in model.named_parameters():
+        (matrices if "blocks." in name and parameter.ndim == 2 else rest).append(parameter)
     adam = torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
     return Muon(matrices, lr=muon_lr, weight_decay=weight_decay), adam

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from samlite import layers
-from samlite.notebook.steps import RELEASED_STEPS, STEPS, Step
+from samlite.masked_autoencoder import MaskedAutoencoder
+from samlite.notebook.steps import MAE_STEPS, RELEASED_STEPS, STEPS, Step
 from samlite.notebook.table import Table
 
 
@@ -228,7 +229,7 @@ def shape_ledger(model: nn.Module, keep: Collection[str] = ()) -> Iterator[Shape
         raise TypeError(f"shape_ledger listens to a model, {type(model).__name__} was given: build one first")
     keep = {keep} if isinstance(keep, str) else set(keep)
     released = any(type(module).__module__.startswith("samlite.released") for module in model.modules())
-    steps = RELEASED_STEPS if released else STEPS
+    steps = MAE_STEPS if isinstance(model, MaskedAutoencoder) else RELEASED_STEPS if released else STEPS
     if unknown := keep - set(steps):
         raise ValueError(f"keep names no step: {', '.join(sorted(unknown))}; samlite.notebook.steps has all names")
     recorder = _Recorder(model, keep, ledger := ShapeLedger(steps=steps))

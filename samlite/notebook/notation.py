@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from samlite.notebook.steps import STEPS, Step
+from samlite.masked_autoencoder import HIDDEN_SHARE, MaskedAutoencoder
+from samlite.notebook.steps import MAE_STEPS, STEPS, Step
 from samlite.sam import Sam, document_sam
 
 PAGE = Path(__file__).parents[2] / "book" / "notation.md"
@@ -26,6 +27,14 @@ LETTERS = {
     "M": ("boxes of a prompt", None),
     "X": ("text embeddings of a prompt", None),
     "K": ("candidate masks", lambda sam: len(sam.mask_decoder.mask_tokens)),
+    "V": (
+        "patches that a masked autoencoder shows to its encoder",
+        lambda sam: round(sam.image_encoder.grid_size**2 * (1 - HIDDEN_SHARE)),
+    ),
+    "A": (
+        "channels inside the decoder of a masked autoencoder",
+        lambda sam: MaskedAutoencoder(sam.image_encoder).narrowing.out_features,
+    ),
     "T": ("tokens of the decoder, N + 2M + X + K + 1", None),
     "H": ("rows of the original photo", None),
     "W": ("columns of the original photo", None),
@@ -61,6 +70,14 @@ A name in the code that holds coordinates of another frame than the original say
 
 Every step of the model has a name. It is the key in the [shape ledger](glossary.md#shape-ledger), the word in the
 diagrams, and the word in the text. A letter that is left in the last column but one depends on the prompt or the photo.
+
+"""
+
+PRETRAINING = """
+## Names of tensors in pre-training
+
+The [masked autoencoder](glossary.md#masked-autoencoder) of §1.6 has steps of its own. Its decoder rebuilds pixels, has
+nothing to do with the mask decoder, and is thrown away.
 
 """
 
@@ -100,7 +117,15 @@ def page() -> str:
     for name, step in STEPS.items():
         numbers = written(in_numbers(step.symbols, letters))
         steps.append(f"| `{name}` | §{step.section} | {written(step.symbols)} | {numbers} | {step.meaning} |")
-    return BEGINNING + "\n".join(rows) + "\n" + FRAMES + "\n".join(steps) + "\n"
+    pretraining = ["| name | document | shape | full size | what it is |", "|---|---|---|---|---|"]
+    for name, step in MAE_STEPS.items():
+        numbers = written(in_numbers(step.symbols, letters)) if step.symbols else ""
+        shape = written(step.symbols) if step.symbols else ""
+        pretraining.append(f"| `{name}` | §{step.section} | {shape} | {numbers} | {step.meaning} |")
+    return (
+        BEGINNING + "\n".join(rows) + "\n" + FRAMES + "\n".join(steps) + "\n"
+        + PRETRAINING + "\n".join(pretraining) + "\n"
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -73,3 +73,22 @@ RELEASED_STEPS = STEPS | {
     "mask_vectors": Step("1.8.4", "B, K, C/8", "each mask token through its own MLP"),
 }
 del RELEASED_STEPS["encoded_patches"], RELEASED_STEPS["text_tokens"]
+
+# The masked autoencoder of §1.6. V are the visible patches (1024 of 4096), A the width of its own decoder (512), which
+# is not SAM's mask decoder. Steps inside a block have no letters: blocks of both widths take them.
+MAE_STEPS = {
+    "patches": Step("1.6.2", "B, L, 3*P*P", "each patch as one vector of its raw values"),
+    "visible_patches": Step("1.6.2", "B, V, 3*P*P", "the patches that are left when the others are taken away"),
+    "visible_embedding": Step("1.6.2", "B, V, D", "each visible patch, projected linearly"),
+    "positioned_visible": Step("1.6.2", "B, V, D", "the position that each one has in the whole picture added"),
+    "self_attention": Step("1.6.3", "", "what each token gathered from all tokens in one block"),
+    "feed_forward": Step("1.6.3", "", "what the block's MLP adds to each token by itself"),
+    "visible_block": Step("1.6.3", "B, V, D", "the visible patches after one whole block of the encoder"),
+    "encoded_visible": Step("1.6.3", "B, V, D", "the visible patches after the last block and the last norm"),
+    "narrowed_visible": Step("1.6.4", "B, V, A", "the encoded patches in the decoder's width"),
+    "filled_up": Step("1.6.4", "B, L, A", "all places in order; the mask token stands at every hidden one"),
+    "positioned_places": Step("1.6.4", "B, L, A", "the decoder's own position of each place added"),
+    "rebuilding_block": Step("1.6.4", "B, L, A", "all places after one block of the decoder"),
+    "rebuilt_patches": Step("1.6.4", "B, L, 3*P*P", "the values of all patches, as the decoder thinks they are"),
+    "hidden_error": Step("1.6.4", "B, L - V", "mean squared error of each hidden patch; its mean is the loss"),
+}
