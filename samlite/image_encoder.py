@@ -86,6 +86,11 @@ class ImageEncoder(nn.Module):
         self.channel_projection = nn.Linear(width, channels)
         nn.init.trunc_normal_(self.position_embedding, std=0.02)
 
+    @property
+    def img_size(self) -> int:
+        """The released package's name of ``image_size``."""
+        return self.image_size
+
     def forward(self, images: Float[Tensor, "b 3 size size"]) -> Float[Tensor, "b c grid grid"]:
         """Normalised images (B, 3, 1024, 1024) → image embedding (B, 256, 64, 64)."""
         patches = record("patches", patchify(images, self.patch_size))  # (B, 4096, 768)

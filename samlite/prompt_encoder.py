@@ -99,6 +99,8 @@ class PromptEncoder(nn.Module):
     built with ``text_width=None`` has no such projection and refuses text. No mask adds nothing to the image.
     """
 
+    accepted_labels = (0, 1)  # of points, for those who check prompts before they get here
+
     def __init__(
         self, image_size: int = 1024, grid_size: int = 64, channels: int = 256, text_width: int | None = None
     ) -> None:

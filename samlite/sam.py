@@ -1,10 +1,14 @@
 """SAM: image encoder, prompt encoder and mask decoder put together; encode once, decode many (document §1.2)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from samlite.batched_call import answer_batch
 from samlite.image_encoder import ImageEncoder
 from samlite.layers import record
 from samlite.mask_decoder import MaskDecoder
@@ -24,6 +28,7 @@ class Sam(nn.Module):
 
     mask_threshold = 0.0  # a mask is where its logit is positive
     automatic_thresholds = (0.88, 0.95)  # predicted IoU and stability that an automatic mask must have
+    image_format = "RGB"  # the order of the channels that the encoder was trained on
 
     def __init__(self, image_encoder: nn.Module, prompt_encoder: nn.Module, mask_decoder: nn.Module) -> None:
         super().__init__()
@@ -92,6 +97,22 @@ class Sam(nn.Module):
         logits = F.interpolate(low_res_logits, size, mode="bilinear", align_corners=False)
         logits = record("input_frame_logits", logits)[..., : input_size[0], : input_size[1]]  # (B, 3, 1024, 1024)
         return record("masks", F.interpolate(logits, original_size, mode="bilinear", align_corners=False))
+
+    # The released package's names.
+
+    def forward(self, batched_input: Any, multimask_output: bool) -> list[dict[str, Tensor]]:
+        """Several pictures at once, each with its own prompts: `samlite.batched_call.answer_batch` says how."""
+        return answer_batch(self, batched_input, multimask_output)
+
+    def preprocess(self, x: Num[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 size size"]:
+        """`normalise`, for one picture as well as for a batch, and for whole numbers."""
+        return self.normalise(x.float()[None])[0] if x.ndim == 3 else self.normalise(x.float())
+
+    def postprocess_masks(
+        self, masks: Float[Tensor, "b k h w"], input_size: Sequence[int], original_size: Sequence[int]
+    ) -> Float[Tensor, "b k height width"]:
+        """`resize_masks`: low-res logits → logits at the photo's own size."""
+        return self.resize_masks(masks, tuple(input_size), tuple(original_size))
 
 
 def document_sam(

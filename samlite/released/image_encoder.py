@@ -72,7 +72,9 @@ class RelativeAttention(nn.Module):
 
     @staticmethod
     def position_bias(
-        queries: Float[Tensor, "b heads queries d"], rows: Float[Tensor, "y side d"], columns: Float[Tensor, "x side d"]
+        queries: Float[Tensor, "b heads queries d"],
+        rows: Float[Tensor, "y key_y d"],
+        columns: Float[Tensor, "x key_x d"],
     ) -> Float[Tensor, "b heads queries keys"]:
         """What the distances add to the scores of these queries, for every key."""
         on_grid = rearrange(queries, "b heads (y x) d -> b heads y x d", x=len(columns))
@@ -177,6 +179,11 @@ class ReleasedImageEncoder(nn.Module):
         )
         self.neck = Neck(width, channels)
         nn.init.trunc_normal_(self.position_embedding, std=0.02)
+
+    @property
+    def img_size(self) -> int:
+        """The released package's name of ``image_size``."""
+        return self.image_size
 
     def forward(self, images: Float[Tensor, "b 3 size size"]) -> Float[Tensor, "b c grid grid"]:
         """Normalised images (B, 3, 1024, 1024) → image embedding (B, 256, 64, 64)."""

@@ -51,6 +51,8 @@ class ReleasedPromptEncoder(PromptEncoder):
     released. The release has no text: a text prompt raises ValueError.
     """
 
+    accepted_labels = (PADDING_LABEL, 0, 1)
+
     def __init__(self, image_size: int = 1024, grid_size: int = 64, channels: int = 256, mask_channels: int = 16):
         super().__init__(image_size, grid_size, channels)
         self.coordinates = FourierEncoding(channels, grid_size)
