@@ -41,6 +41,10 @@ COMMANDS = {
         "measure a model on generated scenes",
         "samlite.learning.commands", "add_evaluate_arguments", "run_evaluate", needs="run",
     ),
+    "fine-tune": Command(
+        "teach a model what you mean by an object, from a few photos with masks",
+        "samlite.learning.fine_tuning_command", needs="run",
+    ),
     "handout": Command(
         "write a homework notebook with numbers of its own",
         "samlite.teaching_commands", "add_handout_arguments", "run_handout", needs="run",

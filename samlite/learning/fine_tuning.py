@@ -31,7 +31,7 @@ from samlite.masks import as_binary, mask_to_logits
 from samlite.predictor import SamPredictor
 from samlite.sam import Sam
 
-Example = tuple[str, Any, Bool[np.ndarray, "objects height width"]]  # a name for messages, the photo, its objects
+Example = tuple[str, Any, Any]  # a name for messages, the photo, its masks (objects, H, W)
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,9 @@ class FineTuner:
             loss, figures = prompted_loss(self.sam, self.examples, settings, self.generator)
             loss.backward()
         if not torch.isfinite(loss):
-            raise RuntimeError(f"the loss is {float(loss)} at step {self.step}: try a smaller rate than {settings.rate}")
+            raise RuntimeError(
+                f"the loss is {float(loss.detach())} at step {self.step}: try a smaller rate than {settings.rate}"
+            )
         torch.nn.utils.clip_grad_norm_(learning["params"], 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)

@@ -137,7 +137,8 @@ def test_bad_sets_are_refused_by_name(examples, message):
 
 
 def test_objects_below_a_cell_are_left_out_and_named():
-    name, photo, masks = picture(0, 480, 640)
+    name, photo, masks = picture(0)
+    photo, masks = photo.repeat(10, 0).repeat(10, 1), masks.repeat(10, 1).repeat(10, 2)
     speck = np.zeros((1, 480, 640), bool)
     speck[:, 100:104, 100:104] = True
     examples = embed(document(), [(name, photo, np.concatenate([masks, speck]))])

@@ -1,0 +1,164 @@
+"""``python -m samlite fine-tune``: a folder of photos and masks → weights that know what its owner means."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from samlite.learning.fine_tuning import EmbeddedSet, FineTuning, embed, fine_tune, measure
+from samlite.learning.photo_sets import PHOTO_ENDINGS, LabelledPhoto, PhotoSetError, read_photo_set
+from samlite.learning.weights import save_weights
+from samlite.mask_decoder import MaskDecoder
+from samlite.registry import load_document_sam, sam_model_registry
+from samlite.released.key_map import to_official
+from samlite.released.mask_decoder import ReleasedMaskDecoder
+from samlite.released.official_files import CHECKPOINTS
+from samlite.sam import Sam
+
+ABOUT = {
+    "steps": "steps of training",
+    "prompts": "objects a step",
+    "rate": "learning rate at its highest",
+    "boxes": "share of boxes among the first prompts; the others are clicks",
+    "jitter": "how far each side of a box is moved, as a share of the box",
+    "seed": "of everything random",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="photos with masks: PNG files in masks/, a COCO JSON, or BSDS files")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the weights (.safetensors)")
+    parser.add_argument("--model", default="tiny", help="tiny, vit_b, vit_l, vit_h, or a .safetensors file of samlite")
+    parser.add_argument("--checkpoint", default=None, help="weights to start from: a file, or a name to download")
+    parser.add_argument("--hold-out", type=float, default=0.2, help="share of photos kept for measuring (default: 0.2)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    for field in fields(FineTuning):
+        if field.name in ABOUT:
+            kind = type(field.default)
+            parser.add_argument(
+                f"--{field.name}", type=kind, default=field.default, help=f"{ABOUT[field.name]} ({field.default})"
+            )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Encode, measure, fine-tune, measure, save. Raises ValueError that says what is wrong with folder or settings."""
+    settings = FineTuning(**{name: getattr(arguments, name) for name in ABOUT})
+    if arguments.output.suffix != ".safetensors":
+        raise ValueError(f"the output {arguments.output} must end in .safetensors")
+    if arguments.output.name in {Path(known.file).with_suffix(".safetensors").name for known in CHECKPOINTS.values()}:
+        raise ValueError(f"{arguments.output.name} is the name of Meta's own weights: choose another one for yours")
+    photos = read_photo_set(arguments.folder)
+    check_every_mask_has_a_photo(arguments.folder)
+    learn, held_out = split(len(photos), arguments.hold_out, arguments.seed)
+    sam = build(arguments.model, arguments.checkpoint, arguments.device)
+    everything = embed(sam, read(photos), progress=True)
+    examples = everything.of_photos(learn)
+    print(f"{len(photos)} photos with {len(everything.targets)} objects; learning from {len(learn)} photos")
+    if everything.too_small:
+        print(f"{len(everything.too_small)} objects are smaller than a low-res cell and left out: ", end="")
+        print(", ".join(everything.too_small[:5]) + (" …" if len(everything.too_small) > 5 else ""))
+    judged = everything.of_photos(held_out) if held_out else examples
+    before = measure(sam, judged)
+    tuned = fine_tune(sam, examples, settings, progress=True)
+    after = measure(tuned, judged)
+    what = (
+        f"{len(held_out)} held-out photos"
+        if held_out
+        else "the photos that it learned from: hold some out to know more"
+    )
+    report(before, after, judged, what)
+    about = {
+        "fine-tuned": asdict(settings), "started from": str(arguments.checkpoint or arguments.model),
+        "photos": len(learn), "objects": len(examples.targets), "before": before, "after": after,
+    }  # fmt: skip
+    save(tuned, arguments.output, about)
+    name = arguments.model if arguments.model in sam_model_registry else "tiny"
+    print(f'weights in {arguments.output}: sam_model_registry["{name}"](checkpoint="{arguments.output}") loads them')
+    return 0
+
+
+def read(photos: list[LabelledPhoto]) -> Iterator[tuple[str, Any, Any]]:
+    for labelled in photos:
+        photo, masks = labelled.read()
+        yield labelled.name, photo, masks
+
+
+def check_every_mask_has_a_photo(folder: Path) -> None:
+    """Raises PhotoSetError for files in the folder ``masks`` that belong to no photo: a name was mistyped."""
+    masks = folder / "masks"
+    below = folder / "images" if (folder / "images").is_dir() else folder
+    stems = {
+        path.stem for path in below.rglob("*") if path.suffix.lower() in PHOTO_ENDINGS and masks not in path.parents
+    }
+
+    def belongs(path: Path) -> bool:
+        names = {path.stem, path.parent.name}
+        return any(name == stem or name.startswith(f"{stem}.") for name in names for stem in stems)
+
+    orphans = [path for path in sorted(masks.rglob("*.png")) if not belongs(path)]
+    if orphans:
+        more = f", and {len(orphans) - 1} more" if len(orphans) > 1 else ""
+        raise PhotoSetError(
+            f"{orphans[0]} is the mask of no photo{more}: the photo of masks/NAME.png is NAME.jpg in {below}"
+        )
+
+
+def split(photos: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """(photos to learn from, photos to measure on); one photo alone is for learning."""
+    if not 0 <= share < 1:
+        raise ValueError(f"--hold-out is {share}: a share from 0 up to, not including, 1")
+    count = min(photos - 1, max(1, round(share * photos))) if share else 0
+    order = torch.randperm(photos, generator=torch.Generator().manual_seed(seed)).tolist()
+    return sorted(order[count:]), sorted(order[:count])
+
+
+def build(model: str, checkpoint: str | None, device: str) -> Sam:
+    """A model by name or file. Raises ValueError for one that nobody has trained."""
+    if model.endswith(".safetensors"):
+        return load_document_sam(model, device)
+    if checkpoint is None and model in CHECKPOINTS:
+        raise ValueError(
+            f"--model {model} has no weights without --checkpoint: give the path of {CHECKPOINTS[model].file}, or "
+            f"--checkpoint {model} to download it"
+        )
+    return sam_model_registry[model](checkpoint=checkpoint, device=device)
+
+
+def document_sizes(sam: Sam) -> dict[str, int]:
+    """The arguments of `document_sam`, without the image size, that build a model like this one."""
+    encoder, decoder, text = sam.image_encoder, sam.mask_decoder, sam.prompt_encoder.text_projection
+    sizes = {
+        "patch_size": encoder.patch_size,
+        "width": encoder.position_embedding.shape[1],
+        "depth": len(encoder.blocks),
+        "heads": encoder.blocks[0].attention.heads,
+        "channels": sam.prompt_encoder.channels,
+        "decoder_heads": decoder.blocks[0].self_attention.heads,
+        "decoder_mlp": decoder.blocks[0].mlp.layers[0].out_features,
+    }
+    return sizes | ({"text_width": text.in_features} if text is not None else {})
+
+
+def save(sam: Sam, path: Path, about: dict[str, object]) -> None:
+    """A document SAM as samlite's training writes it; a released one under the official names, in float32."""
+    if not isinstance(sam.mask_decoder, ReleasedMaskDecoder):
+        assert isinstance(sam.mask_decoder, MaskDecoder)
+        return save_weights(sam, document_sizes(sam), path, about)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in to_official(sam.state_dict()).items()}
+    beside = path.with_suffix(".partial")
+    save_file(state, beside, metadata={"format": "pt", "training": json.dumps(about)})
+    beside.replace(path)
+
+
+def report(before: dict, after: dict, judged: EmbeddedSet, what: str) -> None:
+    print(f"\nmean IoU on {len(judged.targets)} objects of {what}")
+    print(f"  {'prompt':24s}{'best of the masks':>24s}{'the single mask':>24s}")
+    for kind in before:
+        cells = [f"{before[kind][name]:.3f} → {after[kind][name]:.3f}" for name in ("best", "single")]
+        print(f"  {kind:24s}{cells[0]:>24s}{cells[1]:>24s}")
