@@ -10,11 +10,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
-from samlite.learning import evaluation
+from samlite.learning import evaluation, report
+from samlite.learning.baselines import baselines
+from samlite.learning.interaction import Predictor
+from samlite.learning.photo_sets import read_photo_set
 from samlite.learning.recipe import TINY, Recipe
+from samlite.learning.report import summary_lines
+from samlite.learning.targets import photo_examples, scene_examples
 from samlite.learning.training import Trainer, train
 from samlite.learning.weights import CARD, read_training, save_weights, write_card
+from samlite.predictor import SamPredictor
 from samlite.registry import TINY_WEIGHTS, load_document_sam, sam_model_registry
 from samlite.sam import Sam
 
@@ -92,9 +99,25 @@ def last_stage(
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="a model's name, or a .safetensors file that samlite wrote")
     parser.add_argument("--scenes", type=int, default=500, help="held-out generated scenes (0: none)")
-    parser.add_argument("--photos", type=Path, default=None, help="folder of NAME.jpg with label maps NAME.0.png …")
+    parser.add_argument(
+        "--photos",
+        type=Path,
+        default=None,
+        help="folder of photos with masks: COCO JSON, PNG masks or label maps, BSDS .mat (photo_sets.py says how)",
+    )
     parser.add_argument("--stride", type=int, default=1, help="every K-th photo")
     parser.add_argument("--baselines", action="store_true", help="also score discs, flood fill and superpixels")
+    parser.add_argument(
+        "--clicks",
+        type=int,
+        nargs="?",
+        const=report.CAP,
+        default=None,
+        metavar="CAP",
+        help="also correct mistakes by further clicks, CAP at most (20): 1, 3 and 5 clicks, boxes, boundaries, clicks "
+        "to an IoU of 0.85, calibration of the predicted IoU, with intervals over images",
+    )
+    parser.add_argument("--targets", type=int, default=4, help="with --clicks: at most so many targets an image")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--json", type=Path, default=None, help="write the figures here")
@@ -117,18 +140,18 @@ def run_evaluate(args: argparse.Namespace) -> int:
         "speed": timings(sam),
     }
     print(f"encode {result['speed']['encode ms']} ms, click {result['speed']['click ms']} ms (medians)")
+    predictors = {args.name: SamPredictor(sam)} | (baselines() if args.baselines else {})
     if args.scenes:
         result["scenes"] = evaluation.evaluate_scenes(sam, args.scenes)
         _print_table(f"{args.scenes} held-out generated scenes", result["scenes"])
     if args.photos:
-        segmenters = {args.name: evaluation.model_segmenter(sam)}
-        if args.baselines:
-            segmenters |= evaluation.baselines()
         result["photos"] = {
-            name: evaluation.evaluate_photos(segmenter, args.photos, args.stride, progress=True)
-            for name, segmenter in segmenters.items()
+            name: evaluation.evaluate_photos(predictor, args.photos, args.stride, progress=True)
+            for name, predictor in predictors.items()
         }
         _print_table("photos, one click", result["photos"])
+    if args.clicks:
+        result["clicks"] = _with_corrections(sam, predictors, args)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(result, indent=1) + "\n")
@@ -136,6 +159,29 @@ def run_evaluate(args: argparse.Namespace) -> int:
         write_card(result)
         print(f"wrote {CARD}")
     return 0
+
+
+def _with_corrections(sam: Sam, predictors: dict[str, Predictor], args: argparse.Namespace) -> dict[str, object]:
+    """Scenes and photos → model → figures, printed as they come."""
+    photos = read_photo_set(args.photos)[:: args.stride] if args.photos else []
+    sets = {
+        f"{args.scenes} held-out generated scenes": lambda: scene_examples(sam.image_size, args.scenes, args.targets),
+        f"{len(photos)} photos": lambda: photo_examples(photos, targets=args.targets),
+    }
+    result: dict[str, dict[str, object]] = {}
+    for title, make in sets.items():
+        if title.startswith("0 "):
+            continue
+        print(f"\n{title}, at most {args.targets} targets each; means over targets, 95 % intervals over images")
+        result[title] = {}
+        for name, predictor in predictors.items():
+            length = int(title.split()[0])
+            bar = tqdm(make(), total=length, desc=name, unit="image", leave=False)
+            examples = (example for example in bar)  # what checks types would take the first one out of a bare tqdm
+            found = report.evaluate(predictor, examples, cap=args.clicks).summary()
+            result[title][name] = found
+            print("\n".join(summary_lines(name, found)))
+    return result
 
 
 def timings(sam: Sam, repeats: int = 11) -> dict[str, float]:

@@ -42,6 +42,10 @@ class PhotoSetError(ValueError):
     """A folder of photos and masks that cannot be used as it is; the message names the file and says what to do."""
 
 
+class EmptyPhotoSetError(PhotoSetError, FileNotFoundError):
+    """A folder without a photo that has a mask: caught by either name."""
+
+
 @dataclass(frozen=True)
 class LabelledPhoto:
     """One photo and where its masks are. Nothing is decoded before it is asked for."""
@@ -83,7 +87,7 @@ def read_photo_set(folder: Path | str) -> list[LabelledPhoto]:
     found = [photo for file in files for photo in _from_coco(folder, file)]
     found = found or list(_from_files(folder))
     if not found:
-        raise PhotoSetError(f"{folder} holds no photo with masks. It may hold {LAYOUTS}")
+        raise EmptyPhotoSetError(f"{folder} holds no photo with masks. It may hold {LAYOUTS}")
     names = [photo.name for photo in found]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise PhotoSetError(f"{folder} has masks for {twice} in two places: keep one of them")

@@ -47,7 +47,27 @@ def test_train_then_evaluate(short_recipe, tmp_path, capsys):
     result = json.loads((tmp_path / "out.json").read_text())
     assert set(result["photos"]) == {str(weights), "three discs", "flood fill", "superpixels (Felzenszwalb 2004)"}
     assert result["photos"]["flood fill"]["oracle"] > 0.95 and result["scenes"]["1 click"]["targets"] == 32
-    assert result["speed"]["encode ms"] > 0
+    assert result["speed"]["encode ms"] > 0 and "clicks" not in result
+
+
+def test_evaluate_with_corrections(short_recipe, tmp_path, capsys):
+    commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path / "run"), "--minutes", "0"))
+    labels = np.zeros((40, 60), np.uint8)
+    labels[5:20, 30:50] = 1
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.stack([labels * 200] * 3, -1)).save(tmp_path / "a.jpg")
+    Image.fromarray(labels).save(tmp_path / "masks" / "a.png")
+    words = ["--scenes", "2", "--photos", str(tmp_path), "--baselines", "--clicks", "6", "--targets", "2"]
+    words += ["--json", str(tmp_path / "out.json")]
+    weights = str(tmp_path / "run" / "tiny.safetensors")
+    assert commands.run_evaluate(parse(commands.add_evaluate_arguments, weights, *words)) == 0
+    clicks = json.loads((tmp_path / "out.json").read_text())["clicks"]
+    assert set(clicks) == {"2 held-out generated scenes", "1 photos"}
+    for title, targets in (("2 held-out generated scenes", 4), ("1 photos", 1)):
+        assert {row["targets"] for row in clicks[title].values()} == {targets} and len(clicks[title]) == 4
+    assert clicks["1 photos"]["superpixels (Felzenszwalb 2004)"]["prompts"]["1 click"]["oracle"][0] > 0.9
+    out = capsys.readouterr().out
+    assert "count as 6" in out and "5 clicks" in out and "calibration error" in out
 
 
 def test_minutes_stop_and_the_same_command_goes_on(short_recipe, tmp_path, capsys):

@@ -6,6 +6,8 @@ import torch
 from PIL import Image
 
 from samlite.learning import evaluation
+from samlite.learning.baselines import baselines
+from samlite.predictor import SamPredictor
 from samlite.sam import document_sam
 
 SIZES = {"patch_size": 8, "width": 32, "depth": 1, "heads": 2, "channels": 32, "decoder_heads": 4, "decoder_mlp": 64}
@@ -24,34 +26,28 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_interior_point_is_the_middle_of_a_disc():
-    y, x = np.ogrid[:41, :61]
-    assert evaluation.interior_point(np.hypot(y - 20, x - 33) < 12) == (33, 20)
+class Perfect:
+    """Knows the first photo's label maps: one mask for each person, the first one selected."""
+
+    def __init__(self, folder):
+        self.maps = [np.asarray(Image.open(folder / f"one.{k}.png")) for k in (0, 1)]
+
+    def set_image(self, photo):
+        assert photo.shape == (40, 60, 3)
+
+    def predict(self, points, labels):
+        ((x, y),) = points
+        return np.stack([m == m[y, x] for m in self.maps]), np.array([1.0, 0.0]), None
 
 
-def test_the_border_of_the_photo_is_an_edge():
-    mask = np.ones((21, 31), bool)
-    x, y = evaluation.interior_point(mask)
-    assert y == 10 and 10 <= x <= 20
-
-
-def test_a_perfect_segmenter_scores_one(folder):
-    labels = {}
-    for path, maps in evaluation.labelled_photos(folder):
-        labels[path.stem] = maps
-
-    def perfect(photo, point):
-        x, y = point.astype(int)
-        maps = labels["one"]
-        return np.stack([m == m[y, x] for m in maps]), np.array([1.0, 0.0])
-
-    result = evaluation.evaluate_photos(perfect, folder)
+def test_a_perfect_model_scores_one(folder):
+    result = evaluation.evaluate_photos(Perfect(folder), folder)
     assert result["targets"] == 2 * (4 + 2) and result["oracle"] == 1 and result["share above 0.75"] == 1
     assert 0.5 < result["selected"] < 1  # it always selects the first person's region
 
 
 def test_baselines_on_flat_colours(folder):
-    results = {name: evaluation.evaluate_photos(s, folder) for name, s in evaluation.baselines().items()}
+    results = {name: evaluation.evaluate_photos(baseline, folder) for name, baseline in baselines().items()}
     assert results["flood fill"]["oracle"] > results["three discs"]["oracle"]
     assert results["superpixels (Felzenszwalb 2004)"]["oracle"] > results["three discs"]["oracle"]
     assert results["three discs"]["share above 0.75"] < 0.5
@@ -59,13 +55,13 @@ def test_baselines_on_flat_colours(folder):
 
 def test_an_empty_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="NAME.0.png"):
-        evaluation.evaluate_photos(evaluation.three_discs, tmp_path)
+        evaluation.evaluate_photos(baselines()["three discs"], tmp_path)
 
 
 def test_a_model_goes_through_the_predictor(folder):
     torch.manual_seed(0)
     sam = document_sam(image_size=32, **SIZES).eval()
-    result = evaluation.evaluate_photos(evaluation.model_segmenter(sam), folder)
+    result = evaluation.evaluate_photos(SamPredictor(sam), folder)
     assert result["photos"] == 2 and 0 <= result["selected"] <= result["oracle"] <= 1
 
 
