@@ -99,7 +99,8 @@ def check_text(text: Any) -> Float[np.ndarray, "t e"]:
     """T text embeddings of width E, shape (T, E); a single one may be (E,)."""
     if isinstance(text, str):
         raise TypeError(
-            "text is a string: pass its embedding, shape (E,), from the text encoder the model was trained on"
+            "text is a string: pass its embedding, shape (E,), from the text encoder the model was trained on; for "
+            f"tiny_text samlite.learning.text.load_text_model().embed_text({text!r:.40})"
         )
     embedding = _numbers(text, "text")
     if embedding.ndim not in (1, 2) or 0 in embedding.shape:

@@ -96,10 +96,14 @@ class PromptEncoder(nn.Module):
     of a point in §1.3: together four learned type vectors, as in the released model.
 
     A text embedding (any number X of vectors, width ``text_width``) is projected to one token each (§1.3). A model
-    built with ``text_width=None`` has no such projection and refuses text. No mask adds nothing to the image.
+    built with ``text_width=None`` has no such projection and refuses text. So does one whose projection was never
+    trained: ``trained_on_text``, the name of the text model whose embeddings it was trained on, is None then. (In
+    training mode, and on the meta device, where there is nothing to be misled by, it takes text all the same.)
+    No mask adds nothing to the image.
     """
 
     accepted_labels = (0, 1)  # of points, for those who check prompts before they get here
+    trained_on_text: str | None = None
 
     def __init__(
         self, image_size: int = 1024, grid_size: int = 64, channels: int = 256, text_width: int | None = None
@@ -130,12 +134,19 @@ class PromptEncoder(nn.Module):
         if self.text_projection is None:
             raise ValueError(
                 "text was given, but this model has no trained text projection: use points, boxes or a mask, "
-                "or a model that was built with text_width and trained with text"
+                "or a model that was built with text_width and trained with text, such as "
+                'sam_model_registry["tiny_text"]'
             )
         if text.shape[-1] != self.text_projection.in_features:
             raise ValueError(
                 f"text embeddings of width {text.shape[-1]} were given; this model was built for "
                 f"text_width={self.text_projection.in_features}"
+            )
+        if not (self.training or self.trained_on_text or self.text_projection.weight.is_meta):
+            raise ValueError(
+                "text was given, but this model's text projection was never trained, and its token would be noise: use "
+                'points, boxes or a mask, or sam_model_registry["tiny_text"], or train it '
+                "(samlite.learning.text.prompting.TextTrainer; save_weights then writes down that it was)"
             )
         return record("text_tokens", self.text_projection(text))  # (B, T, 256)
 

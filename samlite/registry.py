@@ -14,6 +14,7 @@ from samlite.released.sam import released_sam
 from samlite.sam import Sam, document_sam
 
 TINY_WEIGHTS = Path(__file__).parent / "weights" / "tiny.safetensors"
+TEXT_WEIGHTS = TINY_WEIGHTS.with_name("tiny_text.safetensors")
 # A model trained here predicts the IoU that it expects over all that a click may mean, and its edges are soft: with
 # these thresholds 19 of 20 automatic masks on generated scenes had an IoU above 0.75 with one of the regions.
 TRAINED_HERE_THRESHOLDS = (0.6, 0.6)
@@ -40,12 +41,18 @@ def load_document_sam(path: str | Path, device: torch.device | str | None = None
     sam = document_sam(**json.loads(metadata["config"]))
     sam.load_state_dict(state)
     sam.automatic_thresholds = TRAINED_HERE_THRESHOLDS
+    sam.prompt_encoder.trained_on_text = metadata.get("trained_on_text")
     return _move(sam.eval(), device)
 
 
 def tiny(checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
     """The small model that ships with the package: the document's architecture, trained by this project."""
     return load_document_sam(checkpoint or TINY_WEIGHTS, device)
+
+
+def tiny_text(checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
+    """A smaller one that takes text: it knows coloured shapes and nothing else (`samlite.learning.text`, §1.3)."""
+    return load_document_sam(checkpoint or TEXT_WEIGHTS, device)
 
 
 def document_vit_h(checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
@@ -112,5 +119,11 @@ class Registry(dict[str, Callable[..., Sam]]):
 
 
 sam_model_registry = Registry(
-    default=tiny, tiny=tiny, vit_b=vit_b, vit_l=vit_l, vit_h=vit_h, document_vit_h=document_vit_h
+    default=tiny,
+    tiny=tiny,
+    tiny_text=tiny_text,
+    vit_b=vit_b,
+    vit_l=vit_l,
+    vit_h=vit_h,
+    document_vit_h=document_vit_h,
 )

@@ -17,10 +17,12 @@ TEXT_WIDTH = 6
 @pytest.fixture(scope="module")
 def sam():
     torch.manual_seed(0)
-    return document_sam(
+    sam = document_sam(
         image_size=128, patch_size=8, width=64, depth=2, heads=2, channels=32, decoder_heads=4, decoder_mlp=64,
         text_width=TEXT_WIDTH,
     ).eval()  # fmt: skip
+    sam.prompt_encoder.trained_on_text = "this test"
+    return sam
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ RECIPES = {"tiny": TINY}
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=sorted(RECIPES), help="which model to train")
+    parser.add_argument("name", choices=[*sorted(RECIPES), "text"], help="which model to train (text: tiny_text)")
     parser.add_argument("--run", type=Path, default=None, help="folder of the run: state, log, weights (runs/NAME)")
     parser.add_argument("--init", type=Path, default=None, help="start from these weights (.safetensors)")
     parser.add_argument(
@@ -49,6 +49,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def run_train(args: argparse.Namespace) -> int:
     """Train, or go on training, in the run's folder; export the averaged weights whenever it stops."""
     torch.set_num_threads(args.threads)
+    if args.name == "text":
+        return _train_text(args)
     recipe = replace(RECIPES[args.name], seed=args.seed, rate=args.rate)
     if args.steps is not None:
         recipe = last_stage(recipe, args.steps, args.size, args.batch, args.decay)
@@ -79,6 +81,18 @@ def run_train(args: argparse.Namespace) -> int:
     if args.ship and finished:
         save_weights(trainer.averaged(), recipe.model, TINY_WEIGHTS, training)
         print(f"shipped as {TINY_WEIGHTS}; now run: python -m samlite evaluate {args.name} --card")
+    return 0
+
+
+def _train_text(args: argparse.Namespace) -> int:
+    """The text-image model and the SAM that takes its embeddings; ``--run``, ``--steps`` and ``--seed`` count here."""
+    from samlite.learning.text.prompting import TextRecipe
+    from samlite.learning.text.run import train_text
+
+    recipe = TextRecipe(seed=args.seed)
+    if args.steps is not None:
+        recipe = replace(recipe, steps=args.steps, decay=max(1, args.steps // 3))
+    train_text(args.run or Path("runs") / "text", args.seed, recipe=recipe, ship=args.ship, say=print)
     return 0
 
 

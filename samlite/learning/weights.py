@@ -16,12 +16,18 @@ MARKS = ("<!-- figures: written by `python -m samlite evaluate tiny --card` -->"
 
 
 def save_weights(sam: Sam, model: dict[str, int], path: Path, training: dict[str, object]) -> None:
-    """Write ``sam`` as float16; the metadata says how to build it ("config") and how it was made ("training")."""
+    """Write ``sam`` as float16; the metadata says how to build it ("config") and how it was made ("training").
+
+    Of a model that was trained with text it also says on whose embeddings ("trained_on_text").
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in sam.state_dict().items()}
     config = json.dumps({"image_size": sam.image_size, **model})
+    metadata = {"config": config, "training": json.dumps(training)}
+    if sam.prompt_encoder.trained_on_text:
+        metadata["trained_on_text"] = sam.prompt_encoder.trained_on_text
     beside = path.with_suffix(".partial")
-    save_file(state, beside, metadata={"config": config, "training": json.dumps(training)})
+    save_file(state, beside, metadata=metadata)
     beside.replace(path)
 
 

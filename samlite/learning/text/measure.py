@@ -1,0 +1,175 @@
+"""Does the phrase pick its object? Scenes nobody trained on, against chance and two controls.
+
+*Right object*: of all objects of the scene, the mask covers the one that was named best (by IoU, and at all). Controls:
+
+- **shuffled text**: every phrase goes to another scene. What is left is what the model does without reading.
+- **ranking**: candidate masks that know nothing of the phrase; the text–image model looks at the crop of each and takes
+  the most similar. This needs no text token and no training of a SAM.
+
+Letters: B scenes, Q objects of a scene, K candidate masks, E width of an embedding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from samlite.learning.text import shapes
+from samlite.learning.text.contrastive import SEEN_NUMBERS, Embeddings
+from samlite.learning.text.vocabulary import HELD_OUT, PAIRS, SEEN
+from samlite.predictor import SamPredictor
+from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam
+
+MEASURE_SEED = 20_000_003  # of scenes that no training run draws
+OBJECTS = 4
+PAIRS_OF = {"pairs seen in training": SEEN, "pairs never seen": HELD_OUT}
+
+
+@dataclass
+class Picked:
+    """``iou`` (B, Q): of the mask that was chosen with every object of its scene; object 0 was named."""
+
+    iou: Float[Tensor, "b q"]
+
+    def figures(self) -> dict[str, float | int]:
+        right = (self.iou.argmax(1) == 0) & (self.iou[:, 0] > 0)
+        return {
+            "scenes": len(self.iou),
+            "right object": round(right.float().mean().item(), 4),
+            "mean IoU": round(self.iou[:, 0].mean().item(), 4),
+            "share above 0.5": round((self.iou[:, 0] > 0.5).float().mean().item(), 4),
+        }
+
+
+def held_out_scenes(
+    pairs: Sequence[tuple[int, int]], count: int, size: int, objects: int = OBJECTS, seed: int = MEASURE_SEED
+) -> shapes.DescribedScenes:
+    """New scenes whose first object, the one to name, is of one of ``pairs``; the others are of seen pairs.
+
+    Half of the others' preference goes to objects that share the colour or the shape (`shapes.choose_pairs`).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    numbers = torch.tensor([PAIRS.index(pair) for pair in pairs])
+    first = numbers[torch.randint(len(numbers), (count,), generator=generator)]
+    return shapes.make_scenes(shapes.choose_pairs(first, objects, SEEN_NUMBERS, generator), size, generator)
+
+
+def overlaps(chosen: Bool[Tensor, "b r r"], masks: Bool[Tensor, "b q r r"]) -> Float[Tensor, "b q"]:
+    """IoU of one mask a scene with every object of the scene."""
+    both = (chosen[:, None] & masks).sum((-1, -2))
+    return both / (chosen[:, None] | masks).sum((-1, -2)).clamp(min=1)
+
+
+@torch.inference_mode()
+def masks_by_text(
+    sam: Sam, images: Float[Tensor, "b 3 r r"], text: Float[Tensor, "b e"], batch: int = 50
+) -> Bool[Tensor, "b r r"]:
+    """For each image the mask with the highest predicted IoU, prompted by one embedding and nothing else."""
+    answers = []
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    for pictures, embeddings in zip(images.split(batch), text.split(batch), strict=True):
+        resized = F.interpolate(pictures, (sam.image_size,) * 2, mode="bilinear", antialias=True)
+        embedding = sam.encode_image((resized - mean) / std)
+        logits, _ = sam.decode_masks(embedding, text=embeddings[:, None], multimask_output=False)
+        answers.append(sam.resize_masks(logits, (sam.image_size,) * 2, tuple(images.shape[-2:]))[:, 0] > 0)
+    return torch.cat(answers)
+
+
+def pick_by_text(sam: Sam, text_model: Embeddings, scenes: shapes.DescribedScenes, shift: int = 0) -> Picked:
+    """Name object 0 of each scene. ``shift`` > 0 gives every scene the phrase of another one: the shuffled control."""
+    phrases = [scenes.phrase(b, 0) for b in range(len(scenes.images))]
+    text = text_model.embed_text(phrases[shift:] + phrases[:shift]).detach()
+    return Picked(overlaps(masks_by_text(sam, scenes.images, text), scenes.masks))
+
+
+@torch.inference_mode()
+def rank_masks(
+    text_model: Embeddings,
+    image: Float[Tensor, "3 r r"],
+    candidates: Bool[Tensor, "k r r"],
+    text: Float[Tensor, "1 e"],
+) -> Float[Tensor, " k"]:
+    """Cosine of the phrase with the crop around each candidate mask. No model of masks is asked."""
+    crops = shapes.crop(image[None], shapes.boxes_of(candidates)[None], text_model.crop_size)
+    return (text_model.embed_images(crops) @ text.T)[:, 0]
+
+
+def pick_by_ranking(
+    text_model: Embeddings,
+    scenes: shapes.DescribedScenes,
+    candidates_of: Callable[[int], Bool[Tensor, "k r r"]],
+) -> Picked:
+    """For each scene the candidate that the text–image model finds most similar to the phrase; none: an empty mask."""
+    chosen = torch.zeros_like(scenes.masks[:, 0])
+    for b, image in enumerate(scenes.images):
+        candidates = candidates_of(b)
+        if len(candidates):
+            text = text_model.embed_text(scenes.phrase(b, 0)).detach()
+            chosen[b] = candidates[rank_masks(text_model, image, candidates, text).argmax()]
+    return Picked(overlaps(chosen, scenes.masks))
+
+
+def click_candidates(
+    predictor: SamPredictor, image: Float[Tensor, "3 r r"], side: int = 6, alike: float = 0.7
+) -> Bool[Tensor, "k r r"]:
+    """Masks without a phrase: a click on each of side×side places, three masks each, the best first.
+
+    Those that cover more than a quarter of the picture or less than 1/500 of it go, and so does each that is like a
+    better one (IoU above ``alike``): the idea of automatic masks, at its simplest.
+    """
+    predictor.set_image(image.permute(1, 2, 0).byte().numpy())
+    steps = (torch.arange(side) + 0.5) / side * predictor.model.image_size - 0.5
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    points = rearrange(torch.stack([x, y], dim=-1), "y x xy -> (y x) 1 xy")
+    masks, scores, _ = predictor.predict_torch(points, torch.ones(len(points), 1))
+    masks, scores = masks.flatten(0, 1), scores.flatten()
+    share = masks.float().mean((-1, -2))
+    masks, scores = (t[(share < 0.25) & (share > 0.002)] for t in (masks, scores))
+    order = scores.argsort(descending=True)
+    return masks[order][distinct(masks[order], alike)]
+
+
+def distinct(masks: Bool[Tensor, "k r r"], alike: float) -> Int[Tensor, " kept"]:
+    """The numbers of the masks that are not like one before them."""
+    flat = masks.flatten(1).float()
+    both = flat @ flat.T
+    area = flat.sum(1)
+    iou = both / (area[:, None] + area - both).clamp(min=1)
+    kept: list[int] = []
+    for k in range(len(masks)):
+        if not kept or iou[k, kept].max() <= alike:
+            kept.append(k)
+    return torch.tensor(kept, dtype=torch.long)
+
+
+def measure(
+    sam: Sam,
+    text_model: Embeddings,
+    masks_from: Sam | None = None,
+    count: int = 200,
+    size: int = 128,
+    watch: Callable[[str], None] | None = None,
+) -> dict[str, dict[str, dict[str, float | int]]]:
+    """The table: for seen and never seen pairs, the text prompt, chance and the controls.
+
+    ``masks_from``: the model that gives candidate masks to rank (None: that row is left out).
+    """
+    table: dict[str, dict[str, dict[str, float | int]]] = {}
+    for name, pairs in PAIRS_OF.items():
+        scenes = held_out_scenes(pairs, count, size)
+        rows = table[name] = {}
+        rows["text prompt"] = pick_by_text(sam, text_model, scenes).figures()
+        rows["shuffled text"] = pick_by_text(sam, text_model, scenes, shift=1).figures()
+        rows["chance"] = {"scenes": count, "right object": round(1 / scenes.masks.shape[1], 4)}
+        if masks_from is not None:
+            predictor = SamPredictor(masks_from)
+            candidates = [click_candidates(predictor, image) for image in scenes.images]
+            rows["ranking masks of clicks"] = pick_by_ranking(text_model, scenes, candidates.__getitem__).figures()
+        rows["ranking exact masks"] = pick_by_ranking(text_model, scenes, scenes.masks.__getitem__).figures()
+        if watch:
+            watch(name)
+    return table

@@ -1,0 +1,231 @@
+"""Text prompts: the contrastive model, the token, the refusals, the measure and its controls, CLIP at the same door."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from samlite import SamPredictor, document_sam, shape_ledger
+from samlite.learning.text import contrastive, load_text_model, measure, save_text_model, shapes
+from samlite.learning.text.contrastive import TextImageModel, contrastive_loss
+from samlite.learning.text.prompting import TextRecipe, TextTrainer
+from samlite.learning.text.run import train_text
+from samlite.learning.text.vocabulary import HELD_OUT, PAIRS, SEEN, describe
+from samlite.learning.weights import save_weights
+from samlite.registry import load_document_sam
+
+SMALL = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 1, "heads": 2, "channels": 16, "decoder_heads": 2,
+         "decoder_mlp": 16}  # fmt: skip
+SHORT = TextRecipe(SMALL, steps=3, batch=2, warm_up=1, decay=2)
+
+
+@pytest.fixture(scope="module")
+def text_model():
+    torch.manual_seed(0)
+    return TextImageModel(width=8, crop_size=16).eval()
+
+
+@pytest.fixture(scope="module")
+def trained(text_model):
+    return TextTrainer(SHORT, text_model).train()
+
+
+def test_embeddings_have_length_one(text_model):
+    texts = text_model.embed_text(["red star", "a blue ring", "green"])
+    images = text_model.embed_images(torch.rand(4, 3, 16, 16) * 255)
+    assert texts.shape == (3, 8) and images.shape == (4, 8)
+    torch.testing.assert_close(texts.norm(dim=-1), torch.ones(3))
+    torch.testing.assert_close(images.norm(dim=-1), torch.ones(4))
+    assert torch.equal(text_model.embed_text("star red"), text_model.embed_text("red star"))
+
+
+def test_contrastive_loss_by_hand():
+    similarity = torch.tensor([[2.0, 0.0], [1.0, 3.0]])
+    rows = -(similarity.diag() - similarity.logsumexp(1)).mean()
+    columns = -(similarity.diag() - similarity.logsumexp(0)).mean()
+    torch.testing.assert_close(contrastive_loss(similarity), (rows + columns) / 2)
+    assert contrastive_loss(50 * torch.eye(4)) < 1e-6
+
+
+def test_the_text_image_model_learns():
+    torch.manual_seed(0)
+    model = TextImageModel(width=16, crop_size=16)
+    before = contrastive.recognition(model, SEEN, 2)
+    losses = []
+    contrastive.train_text_image_model(model, 60, watch=lambda step, loss: losses.append(loss))
+    assert len(losses) == 60 and np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+    assert contrastive.recognition(model, SEEN, 2) > before
+    assert not model.training
+
+
+def test_the_text_image_model_survives_its_file(text_model, tmp_path):
+    save_text_model(text_model, tmp_path / "words.safetensors", {"seed": 0})
+    loaded = load_text_model(tmp_path / "words.safetensors")
+    torch.testing.assert_close(loaded.embed_text("red star"), text_model.embed_text("red star"), atol=2e-3, rtol=2e-2)
+    with pytest.raises(FileNotFoundError, match="python -m samlite train text"):
+        load_text_model(tmp_path / "none.safetensors")
+    (tmp_path / "page.safetensors").write_text("<html>")
+    with pytest.raises(ValueError, match="no safetensors file"):
+        load_text_model(tmp_path / "page.safetensors")
+
+
+def test_text_is_one_more_token(trained, text_model):
+    with shape_ledger(trained) as ledger:
+        trained.decode_masks(
+            trained.encode_image(torch.zeros(1, 3, 32, 32)),
+            points=torch.ones(1, 2, 2), labels=torch.ones(1, 2, dtype=torch.long), boxes=torch.ones(1, 1, 4),
+            text=text_model.embed_text("red star")[None],
+        )  # fmt: skip
+    assert ledger["text_tokens"].shape == (1, 1, 16)
+    assert ledger["token_sequence"].shape == (1, 2 + 2 * 1 + 1 + 4, 16)
+
+
+@pytest.mark.parametrize("source", ["image", "text"])
+def test_training_follows_from_its_seed(text_model, source):
+    recipe = TextRecipe(SMALL, source=source, steps=2, batch=2, warm_up=1, decay=1)
+    one, same = (TextTrainer(recipe, text_model) for _ in range(2))
+    first = one.train_step()
+    assert first == same.train_step() and set(first) == {"loss", "text", "click", "places"}
+    assert all(np.isfinite(value) for value in first.values())
+
+
+def test_only_known_sources(text_model):
+    with pytest.raises(ValueError, match="source is 'sound'"):
+        TextTrainer(TextRecipe(SMALL, source="sound"), text_model)
+
+
+def test_an_untrained_projection_refuses_text(text_model):
+    sam = document_sam(**SMALL, text_width=8).eval()
+    embedding = text_model.embed_text("red star")
+    predictor = SamPredictor(sam)
+    predictor.set_image(np.zeros((32, 32, 3), np.uint8))
+    for call in (
+        lambda: predictor.predict(text=embedding),
+        lambda: predictor.predict_torch(text=embedding[None]),
+        lambda: sam.decode_masks(torch.zeros(1, 16, 4, 4), text=embedding[None]),
+    ):
+        with pytest.raises(ValueError, match="never trained.*tiny_text.*TextTrainer"):
+            call()
+    predictor.predict([[5, 5]], [1])  # what was trained is not refused
+
+
+def test_the_flag_is_stored_in_the_weights(trained, text_model, tmp_path):
+    sizes = {**SMALL, "text_width": 8}
+    save_weights(trained, sizes, tmp_path / "trained.safetensors", {})
+    loaded = load_document_sam(tmp_path / "trained.safetensors")
+    assert loaded.prompt_encoder.trained_on_text == text_model.name
+    embedding = torch.zeros(1, 16, 4, 4)
+    loaded.decode_masks(embedding, text=text_model.embed_text("red star")[None])
+
+    save_weights(document_sam(**sizes), sizes, tmp_path / "untrained.safetensors", {})
+    with pytest.raises(ValueError, match="never trained"):
+        load_document_sam(tmp_path / "untrained.safetensors").decode_masks(
+            embedding, text=text_model.embed_text("red star")[None]
+        )
+
+
+def test_a_string_is_no_embedding(trained):
+    predictor = SamPredictor(trained)
+    predictor.set_image(np.zeros((32, 32, 3), np.uint8))
+    with pytest.raises(TypeError, match=r"load_text_model\(\).embed_text\('red star'\)"):
+        predictor.predict(text="red star")
+
+
+def test_the_right_object_is_the_one_that_is_covered_best():
+    masks = torch.zeros(3, 2, 4, 4, dtype=torch.bool)
+    masks[:, 0, :2], masks[:, 1, 2:] = True, True
+    chosen = torch.stack([masks[0, 0], masks[0, 1], torch.zeros(4, 4, dtype=torch.bool)])
+    figures = measure.Picked(measure.overlaps(chosen, masks)).figures()
+    assert figures["right object"] == figures["mean IoU"] == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_masks_that_are_alike_go():
+    masks = torch.zeros(3, 4, 4, dtype=torch.bool)
+    masks[0, :2], masks[1, :2], masks[2, 2:] = True, True, True
+    assert measure.distinct(masks, 0.7).tolist() == [0, 2]
+
+
+def test_measured_scenes_name_what_they_should():
+    scenes = measure.held_out_scenes(HELD_OUT, 20, 32)
+    assert {PAIRS[n] for n in scenes.pairs[:, 0].tolist()} <= set(HELD_OUT)
+    assert {PAIRS[n] for n in scenes.pairs[:, 1:].flatten().tolist()} <= set(SEEN)
+
+
+def test_the_command_writes_weights_and_figures(tmp_path):
+    lines = []
+    figures = train_text(tmp_path, 1, contrastive_steps=2, recipe=SHORT, scenes=3, say=lines.append, progress=False)
+    assert figures == json.loads((tmp_path / "figures.json").read_text())
+    assert set(figures["sources"]) == {"image", "text"} and figures["shipped"] in figures["sources"]
+    rows = figures["sources"]["image"]["figures"]["pairs never seen"]
+    assert set(rows) == {
+        "text prompt", "shuffled text", "chance", "ranking masks of clicks", "ranking exact masks"
+    }  # fmt: skip
+    assert rows["chance"]["right object"] == 0.25
+    assert figures["pairs never seen"] == [describe(pair) for pair in HELD_OUT]
+    assert "--seed 1" in figures["command"] and any("the better of them" in line for line in lines)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """A CLIP with random weights, 12 wide, and a tokenizer that spells."""
+    transformers = pytest.importorskip("transformers")
+    from samlite.learning.text.clip import ClipEmbeddings
+
+    tower = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.CLIPConfig(
+        text_config={**tower, "vocab_size": 130, "max_position_embeddings": 24, "eos_token_id": 129},
+        vision_config={**tower, "image_size": 16, "patch_size": 8}, projection_dim=12,
+    )  # fmt: skip
+    torch.manual_seed(0)
+
+    def tokenize(phrases):
+        rows = [[ord(letter) % 128 for letter in phrase][:23] + [129] for phrase in phrases]
+        longest = max(map(len, rows))
+        return {
+            "input_ids": torch.tensor([row + [129] * (longest - len(row)) for row in rows]),
+            "attention_mask": torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows]),
+        }
+
+    return ClipEmbeddings(transformers.CLIPModel(config), tokenize, "a random CLIP")
+
+
+def test_clip_comes_through_the_same_door(clip, tmp_path):
+    """Embed, train a projection of CLIP's own width, save, load, ask."""
+    assert clip.width == 12 and clip.crop_size == 16
+    one, two = clip.embed_text("a red star"), clip.embed_text(["a red star", "a dog"])
+    assert one.shape == (1, 12)
+    torch.testing.assert_close(two[:1], one, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(two.norm(dim=-1), torch.ones(2))
+    assert clip.embed_images(torch.rand(3, 3, 16, 16) * 255).shape == (3, 12)
+
+    sam = TextTrainer(SHORT, clip).train()
+    save_weights(sam, {**SMALL, "text_width": clip.width}, tmp_path / "clip.safetensors", {})
+    loaded = load_document_sam(tmp_path / "clip.safetensors")
+    assert loaded.prompt_encoder.trained_on_text == "a random CLIP"
+    predictor = SamPredictor(loaded)
+    predictor.set_image(np.zeros((32, 32, 3), np.uint8))
+    masks, _, _ = predictor.predict(text=one)
+    assert masks.shape == (3, 32, 32)
+    with pytest.raises(ValueError, match="width 8 .* text_width=12"):
+        predictor.predict(text=np.ones(8))
+
+
+def test_clip_says_what_is_missing(clip, tmp_path):
+    from samlite.learning.text.clip import load_clip
+
+    with pytest.raises(ValueError, match="could not be loaded|not in the cache"):
+        load_clip(str(tmp_path / "nothing"), local_only=True)
+    for wrong in ("", [], ["red", 3]):
+        with pytest.raises(ValueError, match="a string is expected"):
+            clip.embed_text(wrong)
+
+
+def test_a_crop_around_a_candidate_mask_is_compared(text_model):
+    scenes = measure.held_out_scenes(SEEN, 2, 64)
+    scores = measure.rank_masks(
+        text_model, scenes.images[0], scenes.masks[0], text_model.embed_text(scenes.phrase(0, 0)).detach()
+    )
+    crops = shapes.crop(scenes.images[:1], shapes.boxes_of(scenes.masks[:1]), 16)
+    by_hand = text_model.embed_images(crops) @ text_model.embed_text(scenes.phrase(0, 0))[0]
+    torch.testing.assert_close(scores, by_hand)
