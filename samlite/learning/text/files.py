@@ -45,9 +45,7 @@ def load_text_model(path: str | Path | None = None) -> TextImageModel:
     if "words" not in metadata:
         raise ValueError(f"{path} has no 'words' in its metadata: it was not written by save_text_model")
     if json.loads(metadata["words"]) != list(WORDS):
-        raise ValueError(
-            f"{path} was trained with other words than this version of samlite has: train it anew"
-        )
+        raise ValueError(f"{path} was trained with other words than this version of samlite has: train it anew")
     model = TextImageModel(**json.loads(metadata["config"]))
     model.load_state_dict(state)
     return model.eval()

@@ -13,15 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from samlite.automatic import SamAutomaticMaskGenerator
 from samlite.learning.text import shapes
 from samlite.learning.text.contrastive import SEEN_NUMBERS, Embeddings
 from samlite.learning.text.vocabulary import HELD_OUT, PAIRS, SEEN
-from samlite.predictor import SamPredictor
 from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam
 
 MEASURE_SEED = 20_000_003  # of scenes that no training run draws
@@ -113,37 +112,13 @@ def pick_by_ranking(
     return Picked(overlaps(chosen, scenes.masks))
 
 
-def click_candidates(
-    predictor: SamPredictor, image: Float[Tensor, "3 r r"], side: int = 6, alike: float = 0.7
-) -> Bool[Tensor, "k r r"]:
-    """Masks without a phrase: a click on each of side×side places, three masks each, the best first.
-
-    Those that cover more than a quarter of the picture or less than 1/500 of it go, and so does each that is like a
-    better one (IoU above ``alike``): the idea of automatic masks, at its simplest.
-    """
-    predictor.set_image(image.permute(1, 2, 0).byte().numpy())
-    steps = (torch.arange(side) + 0.5) / side * predictor.model.image_size - 0.5
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
-    points = rearrange(torch.stack([x, y], dim=-1), "y x xy -> (y x) 1 xy")
-    masks, scores, _ = predictor.predict_torch(points, torch.ones(len(points), 1))
-    masks, scores = masks.flatten(0, 1), scores.flatten()
-    share = masks.float().mean((-1, -2))
-    masks, scores = (t[(share < 0.25) & (share > 0.002)] for t in (masks, scores))
-    order = scores.argsort(descending=True)
-    return masks[order][distinct(masks[order], alike)]
-
-
-def distinct(masks: Bool[Tensor, "k r r"], alike: float) -> Int[Tensor, " kept"]:
-    """The numbers of the masks that are not like one before them."""
-    flat = masks.flatten(1).float()
-    both = flat @ flat.T
-    area = flat.sum(1)
-    iou = both / (area[:, None] + area - both).clamp(min=1)
-    kept: list[int] = []
-    for k in range(len(masks)):
-        if not kept or iou[k, kept].max() <= alike:
-            kept.append(k)
-    return torch.tensor(kept, dtype=torch.long)
+def automatic_candidates(sam: Sam, image: Float[Tensor, "3 r r"], points_per_side: int = 6) -> Bool[Tensor, "k r r"]:
+    """Masks without a phrase: the automatic ones that cover less than a quarter of the picture."""
+    generator = SamAutomaticMaskGenerator(sam, points_per_side=points_per_side)
+    records = generator.generate(image.permute(1, 2, 0).byte().numpy())
+    masks = [torch.from_numpy(record["segmentation"]) for record in records]
+    masks = [mask for mask in masks if mask.float().mean() < 0.25]
+    return torch.stack(masks) if masks else torch.zeros(0, *image.shape[1:], dtype=torch.bool)
 
 
 def measure(
@@ -156,7 +131,7 @@ def measure(
 ) -> dict[str, dict[str, dict[str, float | int]]]:
     """The table: for seen and never seen pairs, the text prompt, chance and the controls.
 
-    ``masks_from``: the model that gives candidate masks to rank (None: that row is left out).
+    ``masks_from``: the model that gives automatic masks to rank (None: that row is left out).
     """
     table: dict[str, dict[str, dict[str, float | int]]] = {}
     for name, pairs in PAIRS_OF.items():
@@ -166,9 +141,8 @@ def measure(
         rows["shuffled text"] = pick_by_text(sam, text_model, scenes, shift=1).figures()
         rows["chance"] = {"scenes": count, "right object": round(1 / scenes.masks.shape[1], 4)}
         if masks_from is not None:
-            predictor = SamPredictor(masks_from)
-            candidates = [click_candidates(predictor, image) for image in scenes.images]
-            rows["ranking masks of clicks"] = pick_by_ranking(text_model, scenes, candidates.__getitem__).figures()
+            candidates = [automatic_candidates(masks_from, image) for image in scenes.images]
+            rows["ranking automatic masks"] = pick_by_ranking(text_model, scenes, candidates.__getitem__).figures()
         rows["ranking exact masks"] = pick_by_ranking(text_model, scenes, scenes.masks.__getitem__).figures()
         if watch:
             watch(name)
