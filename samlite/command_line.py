@@ -31,6 +31,9 @@ COMMANDS = {
     "book": Command("bind the chapters into pages, and say where they are", "samlite.book"),
     "doctor": Command("say what this machine has and what is missing", "samlite.doctor"),
     "segment": Command("cut an object out of a photo by points and boxes", "samlite.segment_command", needs="run"),
+    "automatic": Command(
+        "find every object of a photo, or of a folder of photos", "samlite.automatic_command", needs="run"
+    ),
     "download": Command("fetch one of Meta's checkpoints, and check it", "samlite.download_command", needs="run"),
     "export": Command("write a model as ONNX files, and check them", "samlite.export_command", needs="run"),
     "train": Command(

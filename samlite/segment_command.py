@@ -53,7 +53,7 @@ def _segment(args: argparse.Namespace) -> dict:
     for path in filter(None, (args.output, args.overlay)):
         _check_output(Path(path))
     photo = read_photo(args.photo)
-    predictor = SamPredictor(_model(args))
+    predictor = SamPredictor(model_of(args))
     start = time.perf_counter()
     predictor.set_image(photo)
     encoded = time.perf_counter()
@@ -91,7 +91,8 @@ def _segment(args: argparse.Namespace) -> dict:
     }
 
 
-def _model(args: argparse.Namespace) -> Sam:
+def model_of(args: argparse.Namespace) -> Sam:
+    """The model that ``--model`` and ``--checkpoint`` name. Raises ValueError when it does not ship with samlite."""
     if args.model in CHECKPOINTS and args.checkpoint is None:
         raise ValueError(
             f"{args.model} does not ship with samlite: --checkpoint {args.model} downloads it once; or fetch "

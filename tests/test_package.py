@@ -22,8 +22,10 @@ PACKAGE = ROOT / "samlite"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # What runs before anything is installed, and may speak to the person at the keyboard.
 BARE = ("__init__", "__main__", "command_line", "environment", "lab", "checks", "book", "doctor")
-MAY_PRINT = {*BARE, "segment_command", "download_command", "export_command", "learning.commands", "teaching_commands"}
-MAY_PRINT |= {"learning.fine_tuning_command"}
+COMMANDS = [
+    path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".") for path in PACKAGE.rglob("*command*.py")
+]
+MAY_PRINT = {*BARE, *COMMANDS}
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 MODEL = ("layers", *PARTS, "masked_autoencoder", "batched_call", "sam")
 

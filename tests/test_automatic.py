@@ -1,0 +1,308 @@
+"""Automatic masks: every argument, every record key, nothing that survives, large photos, files."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+
+from samlite import SamAutomaticMaskGenerator, SamPredictor, coco, document_sam, sam_model_registry
+from samlite import automatic as module
+from samlite.command_line import main
+from samlite.masks import mask_area, mask_iou, mask_to_box, stability_scores
+from samlite.rle import decompress_rle, mask_to_rle, rle_to_mask
+
+KEYS = {"segmentation", "area", "bbox", "predicted_iou", "point_coords", "stability_score", "crop_box"}
+OPEN = {"pred_iou_thresh": 0, "stability_score_thresh": 0}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return sam_model_registry["tiny"]()
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return skimage.data.coffee()[::2, ::2]
+
+
+def generate(model, photo, **arguments):
+    return SamAutomaticMaskGenerator(model, **{"points_per_side": 5, **arguments}).generate(photo)
+
+
+def test_records_say_what_their_masks_are(tiny, photo):
+    records = generate(tiny, photo, **OPEN)
+    assert len(records) > 10
+    for record in records:
+        mask = record["segmentation"]
+        assert record.keys() == KEYS
+        assert mask.dtype == bool and mask.shape == photo.shape[:2]
+        assert record["area"] == mask.sum()
+        x1, y1, x2, y2 = mask_to_box(mask)
+        assert record["bbox"] == [x1, y1, x2 - x1, y2 - y1]
+        assert record["crop_box"] == [0, 0, photo.shape[1], photo.shape[0]]
+        ((x, y),) = record["point_coords"]
+        assert 0 < x < photo.shape[1] and 0 < y < photo.shape[0]
+    json.dumps([{k: v for k, v in record.items() if k != "segmentation"} for record in records])
+
+
+def test_every_record_is_an_answer_of_the_predictor_and_every_good_answer_a_record(tiny, photo):
+    """The long way round: each click by hand, all masks at the photo's size, filters afterwards."""
+    thresholds = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.1}
+    records = generate(tiny, photo, **thresholds, box_nms_thresh=1.0)
+    predictor = SamPredictor(tiny)
+    predictor.set_image(photo)
+    expected = []
+    height, width = photo.shape[:2]
+    for row in range(5):
+        for column in range(5):
+            click = [(column + 0.5) / 5 * width, (row + 0.5) / 5 * height]
+            logits, iou, _ = predictor.predict([click], [1], return_logits=True)
+            stable = stability_scores(torch.from_numpy(logits), 0.0, 1.0).numpy()
+            expected += [
+                (click, i, s, m) for i, s, m in zip(iou, stable, logits > 0, strict=True) if i > 0.3 and s >= 0.1
+            ]
+    assert len(records) == len(expected) > 5
+    for click, iou, stable, mask in expected:
+        best = min(
+            records, key=lambda r: abs(r["predicted_iou"] - iou) + np.abs(np.subtract(r["point_coords"], click)).sum()
+        )
+        assert abs(best["predicted_iou"] - iou) < 1e-5 and abs(best["stability_score"] - stable) < 1e-2
+        assert mask_iou(best["segmentation"], mask) > 0.99
+
+
+def test_thresholds_and_duplicates(tiny, photo):
+    everything = generate(tiny, photo, **OPEN, box_nms_thresh=1.0)
+    assert all(r["predicted_iou"] > 0.55 for r in generate(tiny, photo, **OPEN | {"pred_iou_thresh": 0.55}))
+    assert all(r["stability_score"] >= 0.6 for r in generate(tiny, photo, **OPEN | {"stability_score_thresh": 0.6}))
+    fewer = generate(tiny, photo, **OPEN, box_nms_thresh=0.3)
+    assert 0 < len(fewer) < len(everything) == 75
+    wider = generate(tiny, photo, **OPEN, box_nms_thresh=1.0, stability_score_offset=3.0)
+    assert np.nanmean([r["stability_score"] for r in wider]) < np.nanmean([r["stability_score"] for r in everything])
+
+
+def test_the_models_own_thresholds_are_the_default(tiny, photo):
+    generator = SamAutomaticMaskGenerator(tiny)
+    assert (generator.pred_iou_thresh, generator.stability_score_thresh) == tiny.automatic_thresholds
+    assert document_sam(device="meta").automatic_thresholds == (0.88, 0.95)
+    assert generate(tiny, photo, points_per_side=8)
+
+
+def test_output_modes_agree(tiny, photo):
+    binary, runs, strings = (
+        generate(tiny, photo, **OPEN, output_mode=mode) for mode in ("binary_mask", "uncompressed_rle", "coco_rle")
+    )
+    assert len(binary) == len(runs) == len(strings) > 0
+    for mask, rle, text in zip(binary, runs, strings, strict=True):
+        assert mask_to_rle(mask["segmentation"]) == rle["segmentation"] == decompress_rle(text["segmentation"])
+
+
+def test_coco_reads_our_runs(tiny, photo):
+    reader = pytest.importorskip("pycocotools.mask", reason="an independent reader of COCO's runs")
+    for record in generate(tiny, photo, **OPEN, output_mode="coco_rle"):
+        mask = reader.decode(record["segmentation"])
+        assert np.array_equal(mask.astype(bool), rle_to_mask(record["segmentation"]))
+        assert reader.area(record["segmentation"]) == record["area"]
+
+
+def test_crops(tiny, photo):
+    records = generate(tiny, photo, **OPEN, crop_n_layers=1, crop_n_points_downscale_factor=2)
+    height, width = photo.shape[:2]
+    crops = {tuple(r["crop_box"]) for r in records}
+    assert (0, 0, width, height) in crops and len(crops) > 1
+    for record in records:
+        x, y, w, h = record["crop_box"]
+        ((px, py),) = record["point_coords"]
+        assert x <= px <= x + w and y <= py <= y + h
+        outside = record["segmentation"].copy()
+        outside[y : y + h, x : x + w] = False
+        assert not outside.any() and record["segmentation"].shape == (height, width)
+
+
+def test_small_regions_are_no_limit_for_masks(tiny, photo):
+    rough = generate(tiny, photo, **OPEN)
+    clean = generate(tiny, photo, **OPEN, min_mask_region_area=200)
+    assert clean and len(clean) <= len(rough)
+    assert any(0 < r["area"] < 200 for r in rough) == any(0 < r["area"] < 200 for r in clean)
+    changed = [r for r in clean if not any(np.array_equal(r["segmentation"], q["segmentation"]) for q in rough)]
+    assert changed
+    for record in clean:
+        assert record["area"] == mask_area(record["segmentation"])
+
+
+def test_own_point_grids(tiny, photo):
+    records = generate(tiny, photo, **OPEN, points_per_side=None, point_grids=[[[0.5, 0.25]]], box_nms_thresh=1.0)
+    height, width = photo.shape[:2]
+    assert len(records) == 3 and all(r["point_coords"] == [[0.5 * width, 0.25 * height]] for r in records)
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_nothing_survives(tiny, photo, layers):
+    assert generate(tiny, photo, pred_iou_thresh=1.0, crop_n_layers=layers, min_mask_region_area=10) == []
+
+
+def test_blank_and_thin_photos(tiny):
+    for shape in ((40, 60, 3), (300, 20, 3), (1, 12, 3)):
+        for record in generate(tiny, np.full(shape, 128, np.uint8), **OPEN):
+            assert record["segmentation"].shape == shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"points_per_side": None}, "exactly one of points_per_side and point_grids"),
+        ({"point_grids": [[[0.5, 0.5]]]}, "exactly one of points_per_side and point_grids"),
+        ({"points_per_side": 0}, "points_per_side is 0: at least 1"),
+        (
+            {"points_per_side": 4, "crop_n_layers": 3, "crop_n_points_downscale_factor": 2},
+            "at least 8 for these layers",
+        ),
+        ({"points_per_side": None, "point_grids": [[[5, 0.5]]]}, "shares of the photo's width and height, 0 to 1"),
+        ({"points_per_side": None, "point_grids": [[0.5, 0.5]]}, r"point_grids\[0\] has shape \(2,\)"),
+        ({"points_per_side": None, "point_grids": [[[0.5, 0.5]]], "crop_n_layers": 1}, "point_grids has 1 grids"),
+        ({"pred_iou_thresh": 88}, "pred_iou_thresh is 88: a share, 1 at most"),
+        ({"stability_score_thresh": 95}, "stability_score_thresh is 95: a share, 1 at most"),
+        ({"stability_score_offset": -1}, "stability_score_offset is -1"),
+        ({"box_nms_thresh": 1.5}, "box_nms_thresh is 1.5: an IoU"),
+        ({"crop_nms_thresh": float("nan")}, "crop_nms_thresh is nan"),
+        ({"crop_n_layers": -1}, "crop_n_layers is -1"),
+        ({"crop_overlap_ratio": 1.0}, "crop_overlap_ratio is 1.0"),
+        ({"crop_n_points_downscale_factor": 0}, "crop_n_points_downscale_factor is 0"),
+        ({"points_per_batch": 0}, "points_per_batch is 0"),
+        ({"min_mask_region_area": -3}, "min_mask_region_area is -3"),
+        ({"output_mode": "png"}, "output_mode is 'png': it must be one of 'binary_mask'"),
+    ],
+)
+def test_arguments_out_of_range(tiny, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SamAutomaticMaskGenerator(tiny, **arguments)
+
+
+def test_full_size_logits_are_made_a_few_at_a_time(tiny, photo, monkeypatch):
+    expected = generate(tiny, photo, **OPEN, output_mode="coco_rle")
+    sizes = []
+    resize = type(tiny).resize_masks
+    monkeypatch.setattr(type(tiny), "resize_masks", lambda *a: sizes.append(a[1].shape[1]) or resize(*a))
+    monkeypatch.setattr(module, "UPSCALING_BYTES", 4 * 4 * (photo.shape[0] * photo.shape[1] + tiny.image_size**2))
+    assert generate(tiny, photo, **OPEN, output_mode="coco_rle") == expected
+    assert max(sizes) == 4 and len(sizes) > 10
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from samlite import SamAutomaticMaskGenerator, sam_model_registry
+rng = np.random.default_rng(0)
+small = rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)
+photo = np.kron(small, np.ones((100, 100, 1), dtype=np.uint8))
+generator = SamAutomaticMaskGenerator(sam_model_registry["tiny"](), 6, pred_iou_thresh=0, stability_score_thresh=0,
+                                      box_nms_thresh=1.0, output_mode="coco_rle")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+records = generator.generate(photo)
+print(photo.shape[0] * photo.shape[1], len(records), before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB on Linux only")
+def test_memory_of_a_photo_of_six_megapixels():
+    """108 masks of 6,000,000 pixels: as logits 2.6 GB, as bool 0.65 GB."""
+    result = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    pixels, masks, before, peak = map(int, result.stdout.split())
+    assert pixels == 6_000_000 and masks > 60
+    assert peak - before < 1.3e6  # kB; for the photo, 256 MB of logits, as much in between, and what torch keeps
+
+
+# --------------------------------------------------------------------------------------------------------- to files
+
+
+@pytest.fixture
+def folder(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, picture in (("a.png", skimage.data.coffee()), ("b.jpg", skimage.data.astronaut())):
+        Image.fromarray(picture[::4, ::4]).save(photos / name)
+    (photos / "notes.txt").write_text("not a photo")
+    return photos
+
+
+def command(folder, output, *more):
+    return main(["automatic", str(folder), "-o", str(output), "--points-per-side", "5", *more])
+
+
+OPEN_FLAGS = ("--pred-iou-thresh", "0.3", "--stability-score-thresh", "0")
+
+
+def test_folder_in_folder_out(folder, tmp_path, capsys):
+    output = tmp_path / "masks"
+    assert command(folder, output, *OPEN_FLAGS, "--png") == 0
+    assert "2 of 2 photos" in capsys.readouterr().out
+    dataset = json.loads((output / "instances.json").read_text())
+    assert [image["file_name"] for image in dataset["images"]] == ["a.png", "b.jpg"]
+    assert [a["id"] for a in dataset["annotations"]] == list(range(1, len(dataset["annotations"]) + 1))
+    photo = json.loads((output / "a.png.json").read_text())
+    with (output / "a.png" / "masks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(photo["annotations"]) > 0
+    for annotation in photo["annotations"]:
+        with Image.open(output / "a.png" / f"{annotation['id']}.png") as picture:
+            assert np.array_equal(np.asarray(picture) == 255, rle_to_mask(annotation["segmentation"]))
+
+
+def test_coco_reads_our_dataset(folder, tmp_path):
+    reader = pytest.importorskip("pycocotools.coco", reason="an independent reader of COCO files")
+    assert command(folder, tmp_path / "masks", *OPEN_FLAGS) == 0
+    dataset = reader.COCO(str(tmp_path / "masks" / "instances.json"))
+    for annotation in dataset.loadAnns(dataset.getAnnIds()):
+        assert dataset.annToMask(annotation).sum() == annotation["area"]
+        assert annotation["category_id"] in dataset.getCatIds() and annotation["image_id"] in dataset.getImgIds()
+
+
+def test_goes_on_where_it_was_stopped(folder, tmp_path, capsys):
+    output = tmp_path / "masks"
+    assert command(folder, output, *OPEN_FLAGS) == 0
+    whole = {path.name: path.read_bytes() for path in output.iterdir()}
+    (output / "b.jpg.json").unlink()
+    (output / "instances.json").unlink()
+    before = (output / "a.png.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert command(folder, output, *OPEN_FLAGS) == 0
+    assert "(1 of them were there)" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == whole
+    assert before > 0
+
+
+def test_other_settings_do_not_mix(folder, tmp_path, capsys):
+    assert command(folder, tmp_path / "masks", *OPEN_FLAGS) == 0
+    assert command(folder, tmp_path / "masks", "--pred-iou-thresh", "0.4") == 2
+    assert "other settings (pred_iou_thresh, stability_score_thresh)" in capsys.readouterr().err
+    assert command(folder, tmp_path / "masks", *OPEN_FLAGS, "--points-per-batch", "3") == 0  # changes no mask
+
+
+def test_a_bad_photo_is_named_and_the_others_are_done(folder, tmp_path, capsys):
+    (folder / "a_broken.jpg").write_bytes(b"no picture")
+    assert command(folder, tmp_path / "masks", *OPEN_FLAGS) == 1
+    captured = capsys.readouterr()
+    assert "a_broken.jpg: skipped" in captured.err and "2 of 3 photos" in captured.out
+
+
+def test_no_photo(tmp_path, capsys):
+    (tmp_path / "x.txt").write_text("")
+    assert command(tmp_path, tmp_path / "out") == 2
+    assert "holds no photo; its files end in .txt" in capsys.readouterr().err
+    assert command(tmp_path / "nowhere", tmp_path / "out") == 2
+    assert "there is no photo and no folder" in capsys.readouterr().err
+
+
+def test_a_score_that_is_no_number_becomes_null():
+    record = {
+        "segmentation": np.zeros((2, 3), bool), "area": 0, "bbox": [0, 0, 0, 0], "predicted_iou": 0.5,
+        "point_coords": [[1, 1]], "stability_score": float("nan"), "crop_box": [0, 0, 3, 2],
+    }  # fmt: skip
+    photo = coco.photo_annotations([record], "a.png", 2, 3)
+    assert photo["annotations"][0]["stability_score"] is None
+    json.dumps(photo, allow_nan=False)
