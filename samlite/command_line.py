@@ -48,6 +48,10 @@ COMMANDS = {
         "teach a model what you mean by an object, from a few photos with masks",
         "samlite.learning.fine_tuning_command", needs="run",
     ),
+    "engine": Command(
+        "annotate and train in turns: the data engine of §1.4 in small",
+        "samlite.learning.engine_command", needs="run",
+    ),
     "handout": Command(
         "write a homework notebook with numbers of its own",
         "samlite.teaching_commands", "add_handout_arguments", "run_handout", needs="run",

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
-from scipy import ndimage
 from torch import Tensor
 
 from samlite.learning import simulate
+from samlite.learning.annotator import correcting_click
 from samlite.learning.losses import pairwise_iou
 from samlite.learning.scenes import SceneGenerator
 from samlite.masks import mask_iou
@@ -49,23 +49,6 @@ class Round:
     def mask(self) -> Bool[np.ndarray, "height width"]:
         """The candidate in use."""
         return self.masks[self.chosen]
-
-
-def correcting_click(
-    mask: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]
-) -> tuple[int, int, int]:
-    """(x, y, label) of the click that a careful annotator would give: in the middle of the widest mistake.
-
-    Label 1 where the mask lacks a piece of the object, 0 where it has too much. With an empty mask this is the first
-    click. Raises ValueError when there is nothing to correct.
-    """
-    wrong = (truth & ~mask, mask & ~truth)  # missing, too much
-    depths = [ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1] for region in wrong]
-    kind = int(depths[1].max() > depths[0].max())
-    if depths[kind].max() == 0:
-        raise ValueError("mask and truth are equal: there is nothing to correct")
-    y, x = np.unravel_index(int(depths[kind].argmax()), mask.shape)
-    return int(x), int(y), 1 - kind
 
 
 def refine(

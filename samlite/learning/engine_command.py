@@ -1,0 +1,72 @@
+"""``python -m samlite engine``: the data engine over several seeds, and what it measured as one JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from samlite.learning.annotator import Prices
+from samlite.learning.data_engine import EngineRecipe
+from samlite.learning.engine_report import lines
+from samlite.learning.engine_run import PHASES, run_seed
+
+RESULTS = Path(__file__).parents[2] / "book" / "results" / "data_engine.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0 (3)")
+    parser.add_argument("--seed", type=int, default=None, help="this seed alone, for runs side by side; writes no JSON")
+    parser.add_argument("--run", type=Path, default=Path("runs/engine"), help="folder of the run; goes on where it was")
+    parser.add_argument("--json", type=Path, default=None, help="write the figures here")
+    parser.add_argument("--steps", type=int, default=None, help="of training in a later stage and in each control")
+    parser.add_argument("--first-steps", type=int, default=None, help="of training in stage 1")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run every seed that is not finished yet; print a table, optionally write the figures."""
+    if args.seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, not {args.seeds}")
+    torch.set_num_threads(args.threads)
+    changes = {"steps": args.steps, "first_steps": args.first_steps}
+    recipe = replace(EngineRecipe(), **{name: value for name, value in changes.items() if value is not None})
+    results = []
+    for seed in range(args.seeds) if args.seed is None else [args.seed]:
+        bar = tqdm(
+            total=len(PHASES),
+            desc=f"seed {seed}",
+            mininterval=1.0,
+            bar_format="{l_bar}{bar}| {postfix}",
+        )
+        with bar:
+            finished: dict[str, float] = {}
+
+            def told(phase: str, share: float, bar: tqdm = bar, finished: dict[str, float] = finished) -> None:
+                finished[phase] = share
+                bar.n = sum(finished.values())
+                bar.set_postfix_str(phase, refresh=False)
+                bar.update(0)
+
+            results.append(run_seed(replace(recipe, seed=seed), args.run / f"seed-{seed}", told))
+    whole = {
+        "command": f"python -m samlite engine --seeds {len(results)} --json {RESULTS.relative_to(RESULTS.parents[2])}",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__},
+        "recipe": asdict(replace(recipe, seed=0)),
+        "prices": asdict(Prices()),
+        "seeds": results,
+    }
+    print("\n".join(lines(whole)))
+    if args.json and args.seed is None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(whole, indent=1) + "\n")
+        print(f"wrote {args.json}")
+    return 0
