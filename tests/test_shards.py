@@ -1,0 +1,209 @@
+"""Shards: whole or not there, whatever happens; the same bytes from any executor and after any number of kills."""
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sleepy_work import EXECUTORS, ITEMS, SleepyWork, make_all
+
+from samlite.executors import local_executor
+from samlite.shards import MANIFEST, ShardError, ShardFolder, _as_json, write_atomically
+
+TESTS = Path(__file__).parent
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_every_item_is_there_once_and_in_order(tmp_path):
+    shards, summary = make_all(tmp_path)
+    lines = list(shards.results())
+    assert [line["item"] for line in lines] == ITEMS
+    bad = [item for item in ITEMS if item.endswith("bad")]
+    assert [line["item"] for line in lines if "error" in line] == bad
+    assert summary.skipped == len(bad) and summary.photos == len(ITEMS) - len(bad)
+    assert summary.masks == sum(len(line.get("annotations", ())) for line in lines)
+    assert shards.count == summary.shards == 23 and len(shards.read(22)) == 2
+    assert summary.named[0] == (bad[0], f"{bad[0]} is bad")
+    assert f"{len(bad)} photos were skipped" in str(summary)
+
+
+def test_a_second_run_touches_nothing(tmp_path):
+    make_all(tmp_path)
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("shard-*")}
+    _, summary = make_all(tmp_path)
+    assert summary.before == summary.shards and summary.photos == summary.masks == 0
+    assert before == {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("shard-*")}
+    assert "23 shards were there already" in str(summary)
+
+
+def test_a_missing_shard_is_made_again_with_the_same_bytes(tmp_path):
+    shards, _ = make_all(tmp_path)
+    before = contents(tmp_path)
+    for number in (0, 7, 22):
+        shards.path(number).unlink()
+    _, summary = make_all(tmp_path)
+    assert summary.before == 20 and contents(tmp_path) == before
+
+
+def test_a_shard_is_gzip_of_json_lines_that_end_with_a_report(tmp_path):
+    shards, _ = make_all(tmp_path)
+    *lines, last = map(json.loads, gzip.decompress(shards.path(1).read_bytes()).decode().splitlines())
+    assert [line["item"] for line in lines] == ITEMS[4:8]
+    masks = sum(len(line.get("annotations", ())) for line in lines)
+    assert last["report"] == {
+        "items": 4, "skipped": 1, "counts": {"annotations": masks}, "manifest_sha256": shards.digest
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"work": SleepyWork(seed=1)}, "seed was 0 and is now 1"),
+        ({"items": ITEMS[:-1]}, "items was 90 and is now 89; items_sha256 was"),
+        ({"items": [*ITEMS[:-1], "other"]}, "items_sha256 was"),
+        ({"size": 5}, "items_per_shard was 4 and is now 5"),
+    ],
+)
+def test_other_settings_are_refused_where_shards_are(tmp_path, change, message):
+    make_all(tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=f"was begun with something else: {message}.*or another folder"):
+        make_all(tmp_path, **change)
+    assert contents(tmp_path) == before
+
+
+def test_a_manifest_without_shards_protects_nothing(tmp_path):
+    ShardFolder.begin(tmp_path, SleepyWork(seed=1), ITEMS, 4)
+    shards, _ = make_all(tmp_path)
+    assert shards.manifest["seed"] == 0 and len(list(ShardFolder.open(tmp_path).results())) == 90
+
+
+def test_damage_is_named(tmp_path):
+    shards, _ = make_all(tmp_path)
+    whole = shards.path(3).read_bytes()
+    for data in (whole[:-9], b"", whole[:20] + b"\xff" + whole[21:]):
+        shards.path(3).write_bytes(data)
+        with pytest.raises(ValueError, match="shard-000003.jsonl.gz is damaged.*delete it"):
+            shards.read(3)
+    shards.path(3).unlink()
+    with pytest.raises(ValueError, match="is not there yet: run the same command again"):
+        list(shards.results())
+    other, _ = make_all(tmp_path / "other", work=SleepyWork(seed=1))
+    shards.path(3).write_bytes(other.path(3).read_bytes())
+    with pytest.raises(ValueError, match="does not belong to the manifest"):
+        shards.read(3)
+    (tmp_path / MANIFEST).write_text("{")
+    with pytest.raises(ValueError, match="manifest.json is damaged"):
+        ShardFolder.open(tmp_path)
+    with pytest.raises(ValueError, match="holds no manifest.json"):
+        ShardFolder.open(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="items_per_shard is 0"):
+        ShardFolder.begin(tmp_path, SleepyWork(), ITEMS, 0)
+
+
+def test_an_item_that_breaks_the_work_ends_the_run_and_keeps_what_is_done(tmp_path):
+    items = [*ITEMS[:20], "broken", *ITEMS[20:]]
+    with pytest.raises(ShardError, match="broken: MemoryError: no room"):
+        make_all(tmp_path, items, executor=ThreadPoolExecutor(1))
+    finished = ShardFolder.open(tmp_path).finished()
+    assert finished >= set(range(5)) and 5 not in finished
+
+
+def test_a_worker_that_dies_is_one_sentence(tmp_path):
+    with pytest.raises(ShardError, match="a worker process died.*the same command goes on"):
+        make_all(tmp_path, ["a", "deadly"], size=1, executor=local_executor(1))
+
+
+def test_writing_leaves_the_old_or_the_new_never_a_part(tmp_path, monkeypatch):
+    write_atomically(tmp_path / "file", b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(tmp_path / "file", b"new")
+    assert contents(tmp_path) == {"file": b"old"}
+
+
+def test_numbers_of_numpy_are_plain_and_nan_is_refused():
+    assert _as_json({"b": np.float32(0.5), "a": np.array([1, 2])}) == '{"b":0.5,"a":[1,2]}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        _as_json({"a": float("nan")})
+
+
+# --------------------------------------------------------------------------------------------- executors of all kinds
+
+
+@pytest.fixture
+def available(request, monkeypatch):
+    """The name of an executor, or a skip where its package is missing."""
+    if request.param in ("dask", "ray"):
+        package = {"dask": "distributed", "ray": "ray"}[request.param]
+        pytest.importorskip(package, reason=f"pip install 'samlite[{request.param}]'")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    return request.param
+
+
+@pytest.mark.parametrize("available", EXECUTORS, indirect=True)
+def test_each_executor_gives_the_same_and_builds_once_a_worker(available, tmp_path):
+    make_all(tmp_path / "alone", executor=ThreadPoolExecutor(1))
+    (tmp_path / "log").mkdir()
+    make_all(tmp_path / "out", work=SleepyWork(0.01, log=tmp_path / "log"), executor=EXECUTORS[available]())
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    builders = [path.name.split("-")[0] for path in (tmp_path / "log").iterdir()]
+    assert len(builders) == len(set(builders)) and 1 <= len(builders) <= 3
+
+
+RUNNER = """
+import sys
+from pathlib import Path
+from sleepy_work import EXECUTORS, ITEMS, SleepyWork, make_all
+from test_shards import EXECUTORS, ITEMS, make_all
+
+if __name__ == "__main__":
+    make_all(Path(sys.argv[1]), work=SleepyWork(float(sys.argv[3])), executor=EXECUTORS[sys.argv[2]]())
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process group")
+@pytest.mark.parametrize(
+    "available, kills", [("processes", 20), ("dask", 3), ("ray", 3)], indirect=["available"]
+)  # fmt: skip
+def test_killed_at_random_and_resumed_it_gives_exactly_the_undisturbed_output(available, kills, tmp_path):
+    """The whole process group is killed, some time after it has begun or after it has made its next shard."""
+    make_all(tmp_path / "undisturbed")
+    out, runner, generator = tmp_path / "out", tmp_path / "runner.py", random.Random(0)
+    runner.write_text(RUNNER)
+    command = [sys.executable, str(runner), str(out), available, "0.05"]
+
+    def count():
+        return len(list(out.glob("shard-*"))) if out.exists() else 0
+
+    seen = []
+    for _ in range(kills):
+        process = subprocess.Popen(
+            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        before, deadline = count(), time.monotonic() + (60 if generator.random() < 0.7 else generator.random())
+        while count() == before and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(generator.random() * 0.25)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        seen.append(count())
+        if out.exists() and (out / MANIFEST).exists():
+            shards = ShardFolder.open(out)
+            for number in shards.finished():  # what is there is whole
+                shards.read(number)
+    assert seen == sorted(seen) and seen[-1] > 0
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+    assert contents(out) == contents(tmp_path / "undisturbed")
