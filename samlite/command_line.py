@@ -36,6 +36,9 @@ COMMANDS = {
     ),
     "download": Command("fetch one of Meta's checkpoints, and check it", "samlite.download_command", needs="run"),
     "export": Command("write a model as ONNX files, and check them", "samlite.export_command", needs="run"),
+    "annotate": Command(
+        "automatic masks for a folder of photos, on one machine or many", "samlite.annotate_command", needs="run"
+    ),
     "train": Command(
         "train a small model from nothing",
         "samlite.learning.commands", "add_train_arguments", "run_train", needs="run",

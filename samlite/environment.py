@@ -53,12 +53,14 @@ RUNTIME = (
 NOTEBOOK = (Requirement("jupyterlab", "jupyterlab", "4.2"),)
 BOOK = (Requirement("jupyter_book", "jupyter-book", "1.0.4", "2"),)
 TEST = (
+    Requirement("distributed", "distributed", "2024.8"),
     Requirement("nbval", "nbval", "0.11"),
     Requirement("onnx", "onnx", "1.17"),
     Requirement("onnxruntime", "onnxruntime", "1.20"),
     Requirement("onnxscript", "onnxscript", "0.4"),
     Requirement("playwright", "playwright", "1.45"),
     Requirement("pytest", "pytest", "8.2"),
+    Requirement("ray", "ray", "2.20"),
     Requirement("ruff", "ruff", "0.6"),
     Requirement("transformers", "transformers", "5.0"),
 )
