@@ -39,6 +39,10 @@ COMMANDS = {
     "annotate": Command(
         "automatic masks for a folder of photos, on one machine or many", "samlite.annotate_command", needs="run"
     ),
+    "parity": Command(
+        "compare the released model with other people's numbers, stage by stage",
+        "samlite.parity_command", needs="run",
+    ),
     "train": Command(
         "train a small model from nothing",
         "samlite.learning.commands", "add_train_arguments", "run_train", needs="run",
