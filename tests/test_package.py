@@ -22,10 +22,10 @@ PACKAGE = ROOT / "samlite"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # What runs before anything is installed, and may speak to the person at the keyboard.
 BARE = ("__init__", "__main__", "command_line", "environment", "lab", "checks", "book", "doctor")
-COMMANDS = [
+COMMAND_FILES = [
     path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".") for path in PACKAGE.rglob("*command*.py")
 ]
-MAY_PRINT = {*BARE, *COMMANDS}
+MAY_PRINT = {*BARE, *COMMAND_FILES}
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 MODEL = ("layers", *PARTS, "masked_autoencoder", "batched_call", "sam")
 
