@@ -47,6 +47,10 @@ COMMANDS = {
         "train a small model from nothing",
         "samlite.learning.commands", "add_train_arguments", "run_train", needs="run",
     ),
+    "pretrain": Command(
+        "train an image encoder without labels, as a masked autoencoder",
+        "samlite.learning.pretrain_command", needs="run",
+    ),
     "evaluate": Command(
         "measure a model on generated scenes",
         "samlite.learning.commands", "add_evaluate_arguments", "run_evaluate", needs="run",

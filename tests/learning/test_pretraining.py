@@ -1,18 +1,24 @@
 """Pre-training resumes exactly, ships what it made, and learns; the baselines it is measured against are right."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
+from samlite.command_line import main
+from samlite.image_encoder import patchify
+from samlite.learning import pretraining_figures as figures
 from samlite.learning.pretraining import (
     Pretrainer,
     PretrainingRecipe,
+    build_autoencoder,
     load_autoencoder,
     make_step,
     pretrain,
     save_autoencoder,
 )
+from samlite.learning.pretraining_figures import BLENDED, GLOBAL, MODEL_NAME, NEAREST
 
 MODEL = {
     "image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "heads": 2,
@@ -97,3 +103,82 @@ def test_it_learns():
     recipe = replace(SHORT, steps=40, scenes=4, maskings=4, warm_up=5)
     losses = pretrain(Pretrainer(recipe), progress=False)
     assert sum(losses[-8:]) < 0.85 * sum(losses[:8])
+
+
+def test_the_guesses_are_what_their_names_say():
+    """A picture of 3 × 3 patches of 2 × 2 pixels, each of one colour, its number: two are visible."""
+    patches = torch.arange(9.0).view(1, 9, 1).expand(1, 9, 12)
+    visible, hidden = torch.tensor([[0, 8]]), torch.tensor([[1, 2, 3, 4, 5, 6, 7]])
+    guesses = figures.guesses_without_learning(patches, visible, hidden)
+    assert {guess.shape for guess in guesses.values()} == {(1, 7, 12)}
+    assert guesses[GLOBAL].eq(4).all()
+    assert guesses[NEAREST][0, :, 0].tolist()[0] == 0 and guesses[NEAREST][0, :, 0].tolist()[-1] == 8
+    between = guesses[BLENDED][0, :, 0]
+    assert between[3] == pytest.approx(4) and 0 < between[0] < 4 < between[-1] < 8
+    gradient = torch.stack([torch.full((1, 9, 4), float(colour)) for colour in range(3)], -2).flatten(2)
+    assert figures.colours_of(gradient)[0, 0].tolist() == [0, 1, 2]  # planes one after the other
+
+
+def test_errors_of_held_out_scenes_do_not_depend_on_the_batch():
+    autoencoder = build_autoencoder(MODEL).eval()
+    errors = figures.rebuilding_errors(autoencoder, count=4, batch=2)
+    assert set(errors) == {MODEL_NAME, NEAREST, BLENDED, GLOBAL} and {len(e) for e in errors.values()} == {4}
+    table = figures.summary(errors)
+    assert all(row["low"] <= row["error"] <= row["high"] for row in table.values())
+    assert 0 <= table[NEAREST]["model better in"] <= 1
+    images, visible, hidden = make_step(SHORT, 0)
+    patches = patchify(images, 8)
+    assert figures.guesses_without_learning(patches, visible, hidden)[GLOBAL].var(dim=1).max() < 1e-10
+
+
+def test_a_quarter_of_the_patches_costs_less():
+    autoencoder = build_autoencoder(MODEL | {"image_size": 256, "width": 64})
+    found = figures.speed_up(autoencoder, batch=2, repeats=5)
+    assert found["visible"] * 4 == found["patches"] == 1024
+    assert found["ratio"] > 1.5
+
+
+def test_the_command_goes_on_and_measures(tmp_path, monkeypatch, capsys):
+    import samlite.learning.pretrain_command as command
+
+    monkeypatch.setattr(command, "PretrainingRecipe", lambda: SHORT)
+    shipped = tmp_path / "masked_autoencoder.safetensors"
+    monkeypatch.setattr(command, "WEIGHTS", shipped)
+    run = ["pretrain", "--run", str(tmp_path / "run")]
+    assert main([*run, "--minutes", "0"]) == 0 and "stopped at step 0 of 6" in capsys.readouterr().out
+    assert main([*run, "--ship"]) == 0 and "finished at step 6 of 6" in capsys.readouterr().out
+    assert main([*run, "--steps", "0"]) == 2
+    trained = load_autoencoder(shipped)
+
+    monkeypatch.setattr(command, "load_autoencoder", lambda: trained)
+    monkeypatch.setattr(command, "LARGER_SIDE", 64)
+    short = figures.segmentation_recipe(MODEL, steps=2)
+    monkeypatch.setattr(figures, "segmentation_recipe", lambda model: short)
+    errors, after = figures.rebuilding_errors, figures.segmentation_after
+    monkeypatch.setattr(figures, "rebuilding_errors", lambda autoencoder: errors(autoencoder, 4, batch=2))
+    monkeypatch.setattr(figures, "segmentation_after", lambda *arm: after(*arm, scenes=2, progress=False))
+    assert main([*run, "--measure", str(tmp_path / "out.json")]) == 0
+    told = json.loads((tmp_path / "out.json").read_text())
+    assert told["training"]["steps done"] == 6 and told["training"]["command"].endswith("pretrain --seed 0 --ship")
+    assert set(told["hidden patches"]) == {MODEL_NAME, NEAREST, BLENDED, GLOBAL}
+    assert {"1 click", "3 clicks", "box"} == set(told["segmentation"]["pre-trained"]["kinds"])
+
+
+def test_both_trainings_of_a_small_sam_start_alike_but_for_the_encoder(tmp_path, monkeypatch):
+    started = {}
+
+    def remember(trainer, run, **_):
+        started[run.name] = {name: value.clone() for name, value in trainer.sam.state_dict().items()}
+        raise InterruptedError
+
+    monkeypatch.setattr(figures, "train", remember)
+    recipe, autoencoder = figures.segmentation_recipe(MODEL, steps=2), build_autoencoder(MODEL)
+    for name, start in (("pre-trained", autoencoder), ("nothing", None)):
+        with pytest.raises(InterruptedError):
+            figures.segmentation_after(recipe, start, tmp_path / name)
+    for name, value in started["nothing"].items():
+        same = torch.equal(value, started["pre-trained"][name])
+        trained = name.startswith("image_encoder") and "channel_projection" not in name
+        assert same or trained, name
+        if name == "image_encoder.position_embedding":
+            assert torch.equal(started["pre-trained"][name], autoencoder.image_encoder.position_embedding)
