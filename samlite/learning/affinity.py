@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from samlite.learning.shares import WHOLE, Share
 from samlite.learning.simulate import PADDING
 
 LEVELS = 3
@@ -34,6 +35,7 @@ class AffinityHead(nn.Module):
         embedding: Float[Tensor, "b c g g"],
         labels: Int[Tensor, "b 3 s s"],
         generator: torch.Generator,
+        share: Share = WHOLE,
     ) -> Float[Tensor, ""]:
         """Binary cross-entropy of "same region", same and different weighted evenly; padding does not count."""
         codes = rearrange(
@@ -43,7 +45,9 @@ class AffinityHead(nn.Module):
         stride = labels.shape[-1] // (2 * embedding.shape[-1])
         places = labels[..., stride // 2 :: stride, stride // 2 :: stride].flatten(2)  # (B, 3, 4L)
         count = places.shape[-1]
-        chosen = torch.randint(count, (len(places), self.anchors), generator=generator, device=places.device)
+        chosen = share.draw(
+            lambda n: torch.randint(count, (n, self.anchors), generator=generator, device=places.device), len(places)
+        )
         index = chosen[:, None].expand(-1, LEVELS, -1)  # (B, 3, A)
         anchor_codes = codes.gather(2, index[..., None].expand(-1, -1, -1, codes.shape[-1]))
         anchor_labels = places.gather(2, index)

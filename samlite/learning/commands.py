@@ -18,6 +18,7 @@ from samlite.learning.interaction import Predictor
 from samlite.learning.photo_sets import read_photo_set
 from samlite.learning.recipe import TINY, Recipe
 from samlite.learning.report import summary_lines
+from samlite.learning.shares import join, leave
 from samlite.learning.targets import photo_examples, scene_examples
 from samlite.learning.training import Trainer, train
 from samlite.learning.weights import CARD, read_training, save_weights, write_card
@@ -47,7 +48,10 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_train(args: argparse.Namespace) -> int:
-    """Train, or go on training, in the run's folder; export the averaged weights whenever it stops."""
+    """Train, or go on training, in the run's folder; export the averaged weights whenever it stops.
+
+    Started by ``torchrun`` in several processes, each works on its share of every batch, and the first one speaks.
+    """
     torch.set_num_threads(args.threads)
     if args.name == "text":
         return _train_text(args)
@@ -55,22 +59,28 @@ def run_train(args: argparse.Namespace) -> int:
     if args.steps is not None:
         recipe = last_stage(recipe, args.steps, args.size, args.batch, args.decay)
     run = args.run or Path("runs") / args.name
-    trainer = Trainer(recipe, args.device, load_document_sam(args.init) if args.init else None)
+    share, device = join(args.device)
+    trainer = Trainer(recipe, device, load_document_sam(args.init) if args.init else None, share)
     if (run / "state.pt").exists():
         trainer.load(run / "state.pt")
-        print(f"going on from step {trainer.step} of {recipe.steps} in {run}")
+        if share.leads:
+            print(f"going on from step {trainer.step} of {recipe.steps} in {run}")
     workers = 1 if args.device == "cpu" else 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill saves first, as Ctrl-C does
     try:
         finished = train(trainer, run, workers=workers, minutes=args.minutes)
     except KeyboardInterrupt:
         finished = False
+    leave()
+    if not share.leads:
+        return 0
     training = {
         "recipe": asdict(recipe),
         "steps done": trainer.step,
         "minutes": round(trainer.seconds / 60, 1),
         "device": str(trainer.sam.device),
         "threads": args.threads,
+        "processes": share.of,
         "torch": torch.__version__,
         "started from": str(args.init) if args.init else "nothing",
         "before": read_training(args.init) if args.init else None,

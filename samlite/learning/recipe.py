@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from samlite.learning import simulate
 from samlite.learning.scenes import SceneGenerator
+from samlite.learning.shares import Share
 from samlite.sam import PIXEL_MEAN, PIXEL_STD
 
 
@@ -72,6 +73,10 @@ class Batch:
     labels: Int[Tensor, "b 3 s s"]
     points: Float[Tensor, "b p 2"]
     level: Int[Tensor, "b p"]
+
+    def cut(self, share: Share) -> "Batch":
+        """The scenes of one of several processes, with their clicks."""
+        return self if share.of == 1 else Batch(*(share.cut(values) for values in vars(self).values()))
 
 
 def step_generator(seed: int, step: int, stream: int, device: torch.device | str = "cpu") -> torch.Generator:

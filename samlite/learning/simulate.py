@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from samlite.learning.shares import WHOLE, Share
+
 LEVEL_SHARE = (0.3, 0.3, 0.4)  # how often a click means the subpart, the part, the whole
 SMALLEST_REGION = 0.006  # of the picture; nobody can click what is smaller
 PADDING = -1  # the label of pixels outside the photo
@@ -71,7 +73,11 @@ def regions_at(
 
 
 def boxes_around(
-    targets: Float[Tensor, "n h w"], stride: int, jitter: float, generator: torch.Generator
+    targets: Float[Tensor, "n h w"],
+    stride: int,
+    jitter: float,
+    generator: torch.Generator,
+    share: Share = WHOLE,
 ) -> Float[Tensor, "n 4"]:
     """(x1, y1, x2, y2) in input pixels around each target; each side moved by up to ``jitter`` of the box's extent."""
     edges = []
@@ -85,12 +91,16 @@ def boxes_around(
     x1, x2, y1, y2 = (edge.float() for edge in edges)
     box = torch.stack([x1 * stride, y1 * stride, (x2 + 1) * stride - 1, (y2 + 1) * stride - 1], dim=-1)
     extent = torch.stack([x2 - x1 + 1, y2 - y1 + 1] * 2, dim=-1) * stride
-    noise = torch.rand(box.shape, generator=generator, device=box.device) * 2 - 1
+    noise = share.draw(lambda n: torch.rand(n, 4, generator=generator, device=box.device), len(box)) * 2 - 1
     return (box + noise * jitter * extent).clamp(0, targets.shape[-1] * stride - 1)
 
 
 def correcting_clicks(
-    logits: Float[Tensor, "n h w"], targets: Float[Tensor, "n h w"], stride: int, generator: torch.Generator
+    logits: Float[Tensor, "n h w"],
+    targets: Float[Tensor, "n h w"],
+    stride: int,
+    generator: torch.Generator,
+    share: Share = WHOLE,
 ) -> tuple[Float[Tensor, "n 2"], Int[Tensor, " n"]]:
     """One click each where the mask is wrong: foreground (1) on what is missing, background (0) on what is too much.
 
@@ -100,19 +110,23 @@ def correcting_clicks(
     wrong = ((logits > 0) != answer).float()
     depth = F.avg_pool2d(F.pad(wrong[:, None], (2,) * 4), 5, 1)[:, 0]
     weight = wrong * depth**2 + 1e-6 * answer + 1e-12
-    pixel = torch.multinomial(weight.flatten(1), 1, generator=generator)[:, 0]
+    # One draw a row, as torch.multinomial makes it: a race of exponential clocks, the heavier the faster
+    clocks = share.draw(lambda n: weight.new_empty(n, weight[0].numel()).exponential_(generator=generator), len(weight))
+    pixel = (weight.flatten(1) / clocks).argmax(1)
     width = targets.shape[-1]
     label = answer.flatten(1).gather(1, pixel[:, None])[:, 0].long()
     centre = torch.stack([pixel % width, pixel // width], dim=-1) * stride + (stride - 1) / 2
     return centre, label
 
 
-def rough_masks(targets: Float[Tensor, "n h w"], generator: torch.Generator) -> Float[Tensor, "n 1 h w"]:
+def rough_masks(
+    targets: Float[Tensor, "n h w"], generator: torch.Generator, share: Share = WHOLE
+) -> Float[Tensor, "n 1 h w"]:
     """Mask prompts as a hasty brush draws them: the target blurred, shifted and thresholded elsewhere, as ± logits."""
     count, height, width = targets.shape
-    noise = torch.randn(count, 1, 5, 5, generator=generator, device=targets.device)
+    noise = share.draw(lambda n: torch.randn(n, 1, 5, 5, generator=generator, device=targets.device), count)
     waves = F.interpolate(noise, (height, width), mode="bicubic", align_corners=True)
     size = 2 * (height // 12) + 1
     soft = F.avg_pool2d(F.pad(targets[:, None], (size // 2,) * 4), size, 1)
-    strength = torch.rand(count, 1, 1, 1, generator=generator, device=targets.device) * 8 + 2
+    strength = share.draw(lambda n: torch.rand(n, 1, 1, 1, generator=generator, device=targets.device), count) * 8 + 2
     return ((soft + 0.15 * waves > 0.45).float() * 2 - 1) * strength

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from einops import rearrange, repeat
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samlite.fast import use_folded_decoder
@@ -23,6 +23,7 @@ from samlite.learning.initialise import initialise
 from samlite.learning.losses import iou_loss, level_by_level, minimum_over_masks, pairwise_iou, pairwise_mask_loss
 from samlite.learning.optimiser import build_optimisers
 from samlite.learning.recipe import Batch, Recipe, batches, make_batch, step_generator
+from samlite.learning.shares import WHOLE, Share
 from samlite.sam import Sam, document_sam
 
 LEVELS_WEIGHT = 0.5  # of the loss that gives each mask its level, against the minimum over masks
@@ -30,10 +31,21 @@ AFFINITY_WEIGHT = 1.0
 SECOND_ROUNDS = {"correct": 0.4, "correct without mask": 0.15, "box": 0.25, "box and click": 0.05, "rough mask": 0.15}
 
 
+class TrainingLoss(nn.Module):
+    """Model, helper and loss as one module, so that several processes can average what they learn."""
+
+    def __init__(self, sam: Sam, affinity: AffinityHead) -> None:
+        super().__init__()
+        self.sam, self.affinity = sam, affinity
+
+    def forward(self, batch: Batch, recipe: Recipe, step: int, share: Share) -> tuple[Tensor, dict[str, float]]:
+        return training_loss(self.sam, batch, recipe, step, self.affinity, share)
+
+
 def training_loss(
-    sam: Sam, batch: Batch, recipe: Recipe, step: int, affinity: AffinityHead | None = None
+    sam: Sam, batch: Batch, recipe: Recipe, step: int, affinity: AffinityHead | None = None, share: Share = WHOLE
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of one step, and figures for the log."""
+    """The loss of one step, and figures for the log. ``batch`` is this process's ``share`` of the step's scenes."""
     generator = step_generator(recipe.seed, step, 1, sam.device)
     side = 4 * sam.image_encoder.grid_size
     stride = batch.images.shape[-1] // side
@@ -47,8 +59,8 @@ def training_loss(
     targets = rearrange(answers, "b p level h w -> (b p) level h w")
     logits, predicted = sam.decode_masks(many, click, foreground)
     overlap = pairwise_iou(logits.detach(), targets)  # (B·P, 3 masks, 3 levels)
-    share = torch.tensor(simulate.LEVEL_SHARE, device=logits.device)
-    expected = (overlap * share).sum(-1)  # what the mask is worth when the level is not known
+    meant_as = torch.tensor(simulate.LEVEL_SHARE, device=logits.device)
+    expected = (overlap * meant_as).sum(-1)  # what the mask is worth when the level is not known
     pairwise = pairwise_mask_loss(logits, targets)
     of_level = level.view(-1, 1, 1).expand(-1, logits.shape[1], 1)
     nearest = minimum_over_masks(pairwise.gather(2, of_level))
@@ -58,9 +70,9 @@ def training_loss(
     meant = targets[chosen, level.flatten()[chosen]]
     best = predicted[chosen].argmax(-1)
     previous = logits[chosen, best].detach()
-    second = second_round_loss(sam, many[chosen], click[chosen], meant, previous, stride, generator)
+    second = second_round_loss(sam, many[chosen], click[chosen], meant, previous, stride, generator, share)
     loss = first.mean() + 0.5 * second
-    together = affinity(embedding, batch.labels, generator) if affinity else torch.zeros(())
+    together = affinity(embedding, batch.labels, generator, share) if affinity else torch.zeros(())
     loss = loss + AFFINITY_WEIGHT * together
     figures = {
         "loss": loss.detach(),
@@ -83,6 +95,7 @@ def second_round_loss(
     previous: Tensor,
     stride: int,
     generator: torch.Generator,
+    share: Share = WHOLE,
 ) -> Tensor:
     """One more prompt, of a kind drawn for the whole batch, with one right answer each."""
     weights = torch.tensor(list(SECOND_ROUNDS.values()), device=click.device)
@@ -94,15 +107,15 @@ def second_round_loss(
         prompts = {"points": click, "labels": foreground}
         rounds = 1 + int(torch.randint(3, (1,), generator=generator, device=click.device))
     elif kind.startswith("box"):
-        prompts = {"boxes": simulate.boxes_around(target, stride, 0.1, generator)[:, None]}
+        prompts = {"boxes": simulate.boxes_around(target, stride, 0.1, generator, share)[:, None]}
         if kind.endswith("click"):
             prompts |= {"points": click, "labels": foreground}
     else:
-        prompts = {"mask": simulate.rough_masks(target, generator), "points": click, "labels": foreground}
+        prompts = {"mask": simulate.rough_masks(target, generator, share), "points": click, "labels": foreground}
     losses = []
     for _ in range(rounds):
         if kind.startswith("correct"):
-            point, label = simulate.correcting_clicks(previous, target, stride, generator)
+            point, label = simulate.correcting_clicks(previous, target, stride, generator, share)
             prompts["points"] = torch.cat([prompts["points"], point[:, None]], dim=1)
             prompts["labels"] = torch.cat([prompts["labels"], label[:, None]], dim=1)
             if kind == "correct":
@@ -116,10 +129,19 @@ def second_round_loss(
 
 
 class Trainer:
-    """A model in training with all that it takes to go on later: ``save`` and ``load`` lose nothing."""
+    """A model in training with all that it takes to go on later: ``save`` and ``load`` lose nothing.
 
-    def __init__(self, recipe: Recipe, device: torch.device | str = "cpu", start_from: Sam | None = None) -> None:
-        self.recipe = recipe
+    In one of several processes (``share``) it learns from a part of each batch, and is the same model in all of them.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        device: torch.device | str = "cpu",
+        start_from: Sam | None = None,
+        share: Share = WHOLE,
+    ) -> None:
+        self.recipe, self.share = recipe, share
         self.step = 0
         self.seconds = 0.0
         torch.manual_seed(recipe.seed)
@@ -131,6 +153,7 @@ class Trainer:
         self.sam.to(device).train()
         self.affinity = AffinityHead(recipe.model["channels"]).to(device)
         self.average = {name: value.clone() for name, value in self.sam.state_dict().items()}
+        self.loss = share.wrap(TrainingLoss(self.sam, self.affinity))
         self.optimisers = self.build_optimisers()
         self.base_rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
 
@@ -146,7 +169,7 @@ class Trainer:
         recipe = self.recipe
         for optimiser, rate in zip(self.optimisers, self.base_rates, strict=True):
             optimiser.param_groups[0]["lr"] = rate * recipe.rate_at(self.step)
-        loss, figures = training_loss(self.sam, batch, recipe, self.step, self.affinity)
+        loss, figures = self.loss(batch.cut(self.share), recipe, self.step, self.share)
         if not torch.isfinite(loss):
             raise RuntimeError(f"the loss is {float(loss)} at step {self.step}: start again from the last saved state")
         loss.backward()
@@ -172,6 +195,7 @@ class Trainer:
         state = [optimiser.state_dict() for optimiser in self.optimisers]
         self.sam = larger.to(self.sam.device).train()
         self.average = {name: value.to(self.sam.device) for name, value in average.items()}
+        self.loss = self.share.wrap(TrainingLoss(self.sam, self.affinity))
         self.optimisers = self.build_optimisers()
         for optimiser, old in zip(self.optimisers, state, strict=True):
             for index, entry in old["state"].items():  # moments of a table that changed its size start anew
@@ -189,7 +213,12 @@ class Trainer:
         return sam.to(self.sam.device).eval()
 
     def save(self, path: Path) -> None:
-        """Everything, written beside and moved into place, so that a kill leaves the old file or the new one."""
+        """Everything, written beside and moved into place, so that a kill leaves the old file or the new one.
+
+        Of several processes the first one writes; all hold the same.
+        """
+        if not self.share.leads:
+            return
         state = {
             "recipe": asdict(self.recipe), "step": self.step, "seconds": self.seconds,
             "image_size": self.sam.image_size, "model": self.sam.state_dict(), "average": self.average,
@@ -214,6 +243,7 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         if state["image_size"] != self.sam.image_size:
             self.sam = self.build(state["image_size"]).to(self.sam.device).train()
+            self.loss = self.share.wrap(TrainingLoss(self.sam, self.affinity))
             self.optimisers = self.build_optimisers()
         self.sam.load_state_dict(state["model"])
         self.affinity.load_state_dict(state["affinity"])
@@ -247,7 +277,7 @@ def train(
     """Train to the end of the recipe, or for ``minutes``; True when the recipe is finished.
 
     The folder ``run`` gets ``state.pt`` (every ``save_every`` seconds and at the end) and ``log.jsonl`` (a line every
-    20 steps). A keyboard interrupt saves first.
+    20 steps). A keyboard interrupt saves first. Several processes (``trainer.share``) stop together.
     """
     from tqdm import tqdm
 
@@ -256,7 +286,10 @@ def train(
     before = trainer.seconds
     sums: dict[str, float] = {}
     count = 0
-    bar = tqdm(total=recipe.steps, initial=trainer.step, disable=not progress, unit="step", mininterval=2)
+    share = trainer.share
+    bar = tqdm(
+        total=recipe.steps, initial=trainer.step, disable=not (progress and share.leads), unit="step", mininterval=2
+    )
     run.mkdir(parents=True, exist_ok=True)
     try:
         for batch in batches(recipe, trainer.step, trainer.sam.device, workers):
@@ -268,21 +301,22 @@ def train(
             sums = {name: sums.get(name, 0.0) + value for name, value in figures.items()}
             bar.update()
             if trainer.step % 20 == 0:
-                means = {name: round(value / count, 4) for name, value in sums.items()}
+                means = {name: round(value / count, 4) for name, value in share.mean(sums).items()}
                 entry = {
                     "step": trainer.step,
                     "seconds": round(trainer.seconds),
                     "size": trainer.sam.image_size,
                     **means,
                 }
-                with (run / "log.jsonl").open("a") as log:
-                    log.write(json.dumps(entry) + "\n")
+                if share.leads:
+                    with (run / "log.jsonl").open("a") as log:
+                        log.write(json.dumps(entry) + "\n")
                 bar.set_postfix({k: f"{v:.3f}" for k, v in means.items() if k in ("loss", "click", "selected")})
                 sums, count = {}, 0
             if now - saved > save_every:
                 trainer.save(run / "state.pt")
                 saved = time.monotonic()
-            if minutes is not None and now - started > 60 * minutes:
+            if minutes is not None and share.agree(now - started > 60 * minutes):
                 break
     finally:
         trainer.save(run / "state.pt")
