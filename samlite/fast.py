@@ -5,7 +5,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from samlite import layers
 from samlite.mask_decoder import MaskDecoder
+from samlite.released.fast_decoder import FastReleasedMaskDecoder, FastReleasedPromptEncoder
+from samlite.released.fast_encoder import FastReleasedImageEncoder
+from samlite.released.image_encoder import ReleasedImageEncoder
+from samlite.released.mask_decoder import ReleasedMaskDecoder
+from samlite.released.prompt_encoder import ReleasedPromptEncoder
 from samlite.sam import Sam
 
 
@@ -20,6 +26,8 @@ class FoldedMaskDecoder(MaskDecoder):
     def mask_logits(
         self, decoded_image: Float[Tensor, "b c g g"], mask_vectors: Float[Tensor, "b k c"]
     ) -> Float[Tensor, "b k h w"]:
+        if layers._listeners:  # who looks at every step wants to see the map
+            return super().mask_logits(decoded_image, mask_vectors)
         first, norm, second = self.upscaling.double_1, self.upscaling.norm, self.upscaling.double_2
         channels = first.out_channels
         weight = rearrange(first.weight, "c_in c_out p q -> (p q c_out) c_in")
@@ -41,4 +49,32 @@ def use_folded_decoder(sam: Sam) -> Sam:
     if type(sam.mask_decoder) is not MaskDecoder:
         raise TypeError(f"only the document's MaskDecoder can be folded, not {type(sam.mask_decoder).__name__}")
     sam.mask_decoder.__class__ = FoldedMaskDecoder
+    return sam
+
+
+FAST = {  # plain → fast
+    MaskDecoder: FoldedMaskDecoder,
+    ReleasedImageEncoder: FastReleasedImageEncoder,
+    ReleasedPromptEncoder: FastReleasedPromptEncoder,
+    ReleasedMaskDecoder: FastReleasedMaskDecoder,
+}
+PLAIN = {fast: plain for plain, fast in FAST.items()}
+
+
+def use_fast_paths(sam: Sam) -> Sam:
+    """Give every part that has a fast path its fast path; weights are shared, results equal. Returns ``sam``.
+
+    For the released architecture they run on a CPU without gradients, and the plain path everywhere else; the
+    document's has a folded decoder. The registry does this with the released models.
+    """
+    for part in (sam.image_encoder, sam.prompt_encoder, sam.mask_decoder):
+        part.__class__ = FAST.get(type(part), type(part))
+    return sam
+
+
+def use_plain_paths(sam: Sam) -> Sam:
+    """The way back: every part computes as it is read. Returns ``sam``."""
+    for part in (sam.image_encoder, sam.prompt_encoder, sam.mask_decoder):
+        part.__class__ = PLAIN.get(type(part), type(part))
+        part.__dict__.pop("_kept", None)
     return sam
