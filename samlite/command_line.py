@@ -43,6 +43,7 @@ COMMANDS = {
         "compare the released model with other people's numbers, stage by stage",
         "samlite.parity_command", needs="run",
     ),
+    "bench": Command("measure every stage beside other packages", "samlite.bench_command", needs="run"),
     "train": Command(
         "train a small model from nothing",
         "samlite.learning.commands", "add_train_arguments", "run_train", needs="run",

@@ -33,8 +33,11 @@ def hugging_face_name(key: str) -> str:
     return key
 
 
-def transformers_sam(sam: Sam) -> nn.Module:
-    """A `transformers.SamModel` with the sizes and the weights of ours. Raises ImportError without transformers."""
+def transformers_sam(sam: Sam, attention: str | None = None) -> nn.Module:
+    """A `transformers.SamModel` with the sizes and the weights of ours. Raises ImportError without transformers.
+
+    ``attention``: "eager" or "sdpa", which of its two ways to attend it takes; its own choice without.
+    """
     transformers = import_module("transformers")
     encoder, decoder = sam.image_encoder, sam.mask_decoder
     blocks = encoder.blocks
@@ -58,6 +61,8 @@ def transformers_sam(sam: Sam) -> nn.Module:
             "layer_norm_eps": 1e-5,  # its default, 1e-6, is not that of the release
         },
     )  # fmt: skip
+    if attention is not None:  # its layers are chosen when they are built
+        config._attn_implementation = attention
     state = to_official(sam.state_dict())
     directions = state.pop(DIRECTIONS)
     state = {hugging_face_name(key): value for key, value in state.items()}
