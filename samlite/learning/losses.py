@@ -14,7 +14,13 @@ FOCAL_ALPHA = 0.5  # even weight to mask and background; 0.25 keeps small masks 
 MEAN_SHARE = 0.05  # of the mean over masks beside the minimum, so that no mask is left without a gradient
 
 
-def pairwise_mask_loss(logits: Float[Tensor, "b k h w"], targets: Float[Tensor, "b j h w"]) -> Float[Tensor, "b k j"]:
+def pairwise_mask_loss(
+    logits: Float[Tensor, "b k h w"],
+    targets: Float[Tensor, "b j h w"],
+    focal_weight: float | int = FOCAL_WEIGHT,
+    gamma: float | int = FOCAL_GAMMA,
+    alpha: float | int = FOCAL_ALPHA,
+) -> Float[Tensor, "b k j"]:
     """20 · focal + dice of every mask against every target.
 
     Targets may be fractions: the covered share of each low-res pixel. Both losses are linear in the target, so all
@@ -22,8 +28,8 @@ def pairwise_mask_loss(logits: Float[Tensor, "b k h w"], targets: Float[Tensor, 
     """
     logits, targets = rearrange(logits, "b k h w -> b k (h w)"), rearrange(targets, "b j h w -> b j (h w)")
     probability = logits.sigmoid()
-    if_mask = FOCAL_ALPHA * (1 - probability) ** FOCAL_GAMMA * F.softplus(-logits)
-    if_background = (1 - FOCAL_ALPHA) * probability**FOCAL_GAMMA * F.softplus(logits)
+    if_mask = alpha * (1 - probability) ** gamma * F.softplus(-logits)
+    if_background = (1 - alpha) * probability**gamma * F.softplus(logits)
     focal = (
         if_background.mean(-1)[..., None]
         + einsum(if_mask - if_background, targets, "b k p, b j p -> b k j") / (logits.shape[-1])
@@ -31,15 +37,15 @@ def pairwise_mask_loss(logits: Float[Tensor, "b k h w"], targets: Float[Tensor, 
     overlap = einsum(probability, targets, "b k p, b j p -> b k j")
     total = probability.sum(-1)[..., None] + targets.sum(-1)[:, None]
     dice = 1 - (2 * overlap + 1) / (total + 1)
-    return FOCAL_WEIGHT * focal + dice
+    return focal_weight * focal + dice
 
 
-def minimum_over_masks(pairwise: Float[Tensor, "b k 1"]) -> Float[Tensor, " b"]:
+def minimum_over_masks(pairwise: Float[Tensor, "b k 1"], mean_share: float | int = MEAN_SHARE) -> Float[Tensor, " b"]:
     """One right answer: the loss of the mask that comes nearest, plus a small share of the mean over masks.
 
     Paper §3: "backpropagate only the minimum loss over masks". The share of the mean keeps every mask alive.
     """
-    return (1 - MEAN_SHARE) * pairwise.amin((1, 2)) + MEAN_SHARE * pairwise.mean((1, 2))
+    return (1 - mean_share) * pairwise.amin((1, 2)) + mean_share * pairwise.mean((1, 2))
 
 
 def level_by_level(pairwise: Float[Tensor, "b k k"]) -> Float[Tensor, " b"]:
