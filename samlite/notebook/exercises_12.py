@@ -1,0 +1,363 @@
+"""The exercises of chapter 12, segment everything: candidates, stability, duplicates, run lengths."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from samlite.boxes import non_maximum_suppression
+from samlite.masks import stability_scores
+from samlite.notebook.exercises import Exercise, Mistake, Stage
+from samlite.notebook.variants import by_seed, fill
+from samlite.point_grids import crop_boxes, layer_point_grids
+from samlite.rle import mask_to_rle
+
+CHAPTER = "12_segment_everything"
+TITLE = "chapter 12, segment everything"
+IMPORTS = "import numpy as np\nimport torch"
+
+
+def _count(side: int, layers: int, downscale: int) -> dict[str, int]:
+    _, of_layer = crop_boxes((1500, 2000), layers, 512 / 1500)
+    grids = layer_point_grids(side, layers, downscale)
+    clicks = sum(len(grids[layer]) for layer in of_layer)
+    return {"photos encoded": len(of_layer), "clicks": clicks, "candidates": 3 * clicks}
+
+
+def _count_with(
+    side: int, layers: int, downscale: int, *, first: int = 0, per_side: bool = False, shrink: int | None = None,
+    once: bool = False, masks: int = 3,
+) -> dict[str, int]:  # fmt: skip
+    """The counts by arithmetic, with switches for what easily goes wrong."""
+    crops = [(2**layer if per_side else 4**layer) for layer in range(first, layers + 1)]
+    points = [(side // (downscale if shrink is None else shrink) ** layer) ** 2 for layer in range(first, layers + 1)]
+    clicks = sum(n if once else n * c for n, c in zip(points, crops, strict=True))
+    return {"photos encoded": sum(crops), "clicks": clicks, "candidates": masks * clicks}
+
+
+def _count_candidates(side: int = 32, layers: int = 1, downscale: int = 2) -> Exercise:
+    photos = " + ".join(f"{4**layer}" for layer in range(layers + 1))
+    clicks = " + ".join(f"{4**layer} * {side // downscale**layer} ** 2" for layer in range(layers + 1))
+    answer = f'    "photos encoded": {photos},\n    "clicks": {clicks},\n    "candidates": 3 * ({clicks}),'
+    mistakes = [
+        Mistake("three masks forgotten", "Every click gives three candidates, before any filter.",
+                lambda: _count_with(side, layers, downscale, masks=1)),
+        Mistake("four masks", "There are four output tokens, but one of them is for the IoU: three masks a click.",
+                lambda: _count_with(side, layers, downscale, masks=4)),
+        Mistake("layer 0 forgotten", "The whole photo is layer 0. It is encoded and clicked, too.",
+                lambda: _count_with(side, layers, downscale, first=1)),
+        Mistake("crops counted along one side", "A layer has 2ⁱ crops along *each* side: 4ⁱ in all.",
+                lambda: _count_with(side, layers, downscale, per_side=True)),
+        Mistake("grid not thinned out", "From layer to layer the points per side are divided by the factor.",
+                lambda: _count_with(side, layers, downscale, shrink=1)),
+        Mistake("thinned out in the area only", "The factor divides the points along a side, so a grid has "
+                "factor² times fewer points.", lambda: _thin_by_area(side, layers, downscale)),
+        Mistake("one grid a layer", "Each crop is clicked with the whole grid of its layer.",
+                lambda: _count_with(side, layers, downscale, once=True)),
+    ]  # fmt: skip
+    return Exercise(
+        name="count_candidates",
+        title="How much work is everything?",
+        difficulty=1,
+        minutes=6,
+        question=fill(
+            """
+`SamAutomaticMaskGenerator(model, points_per_side=$side, crop_n_layers=$layers, crop_n_points_downscale_factor=$factor)`
+gets one photo. How many times does the image encoder run, how many clicks are decoded, and how many candidate masks
+does that give before any filter?
+""",
+            side=side,
+            layers=layers,
+            factor=downscale,
+        ),
+        code=(
+            'work = {\n    # <answer: "photos encoded": ..., "clicks": ..., "candidates": ...,>\n'
+            + answer
+            + "\n    # </answer>\n}\n\ncount_candidates.check(work)\n"
+        ),
+        expected=lambda: _count(side, layers, downscale),
+        mistakes=mistakes,
+        hints=["Layer i has 2ⁱ crops along each side of the photo, layer 0 is the photo itself.",
+               "A crop of layer i is clicked on a grid of points_per_side // factorⁱ along each side."],
+        explanation="""
+The encoder runs once a crop, the decoder once a click. On a GPU the first is the cost, on a CPU the second: there the
+number of clicks is what one saves on.
+""",
+    )  # fmt: skip
+
+
+def _thin_by_area(side: int, layers: int, downscale: int) -> dict[str, int]:
+    clicks = sum(4**layer * (side**2 // downscale**layer) for layer in range(layers + 1))
+    return {"photos encoded": sum(4**layer for layer in range(layers + 1)), "clicks": clicks, "candidates": 3 * clicks}
+
+
+def _draw_counts(generator: random.Random) -> dict[str, int]:
+    return {
+        "side": generator.choice((16, 24, 32, 40, 48, 64)),
+        "layers": generator.choice((1, 2)),
+        "downscale": generator.choice((2, 4)),
+    }
+
+
+count_candidates = by_seed(_count_candidates, _draw_counts)
+
+
+def _stability(logits: torch.Tensor, threshold: float, offset: float) -> torch.Tensor:
+    return stability_scores(logits, threshold, offset)
+
+
+def _stability_with(
+    logits: torch.Tensor, threshold: float, offset: float, *, low: float = -1, high: float = 1, turned: bool = False,
+    from_zero: bool = False, of_all: bool = False, per_row: bool = False,
+) -> torch.Tensor:  # fmt: skip
+    base = 0.0 if from_zero else threshold
+    inner = (logits > base + high * offset).float()
+    outer = (logits > base + low * offset).float()
+    axes = (-1,) if per_row else (-2, -1)
+    if of_all:
+        return (inner == outer).float().mean((-2, -1))
+    ratio = inner.sum(axes) / outer.sum(axes)
+    return 1 / ratio if turned else ratio
+
+
+def _blobs(seed: int) -> torch.Tensor:
+    """Logits (3, 20, 24) of soft blobs, each with a mask at every cut that the exercise makes."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.arange(20.0), torch.arange(24.0), indexing="ij")
+    centre = torch.rand(3, 2, generator=generator) * 6 + 8
+    steep = torch.tensor([0.3, 0.8, 2.0])
+    distance = ((x - centre[:, 0, None, None]) ** 2 + (y - centre[:, 1, None, None]) ** 2).sqrt()
+    return (7 - distance) * steep[:, None, None] + 0.1 * torch.randn(3, 20, 24, generator=generator)
+
+
+write_stability = Exercise(
+    name="write_stability",
+    title="Stability",
+    difficulty=2,
+    minutes=8,
+    question="""
+Write the stability of masks. `logits` is `(K, H, W)`; the mask of each is where its logit exceeds `threshold`. Cut it
+once `offset` above and once `offset` below the threshold, and return the IoU of the two cuts, `(K,)`.
+""",
+    code="""
+def stability(logits, threshold, offset):
+    # <answer: result = ...>
+    inner = (logits > threshold + offset).sum((-2, -1))
+    outer = (logits > threshold - offset).sum((-2, -1))
+    result = inner / outer  # the inner cut lies inside the outer one
+    # </answer>
+    return result
+
+
+write_stability.check(stability)
+""",
+    expected=_stability,
+    stages=[
+        Stage("cut at 0", lambda: (_blobs(0), 0.0, 1.0)),
+        Stage("cut at another threshold", lambda: (_blobs(1), 0.75, 0.5)),
+    ],
+    mistakes=[
+        Mistake("upside down", "The smaller cut goes above the fraction line: an IoU is at most 1.",
+                partial(_stability_with, turned=True)),
+        Mistake("one cut at the threshold", "Both cuts are moved: one up, one down.",
+                partial(_stability_with, low=0.0)),
+        Mistake("other cut at the threshold", "Both cuts are moved: one up, one down.",
+                partial(_stability_with, high=0.0)),
+        Mistake("half the offset", "The cuts lie offset above and offset below: 2 · offset apart.",
+                partial(_stability_with, low=-0.5, high=0.5)),
+        Mistake("threshold forgotten", "The cuts lie around the threshold, which need not be 0.",
+                partial(_stability_with, from_zero=True)),
+        Mistake("agreement of all pixels", "That counts background that both leave out. An IoU looks at what at least "
+                "one of them holds.", partial(_stability_with, of_all=True)),
+        Mistake("summed over one axis", "One number a mask: sum over rows and columns.",
+                partial(_stability_with, per_row=True)),
+    ],
+    hints=["Where a logit exceeds the upper cut it exceeds the lower one, too.",
+           "So the intersection is the inner mask, and the union the outer one."],
+    explanation="""
+No second run of the model is needed, and not even two masks: two counts. A mask that is empty at the lower cut has
+0 / 0, which is no number; a filter that asks for at least so much drops it.
+""",
+)  # fmt: skip
+
+
+def _suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    return non_maximum_suppression(boxes, scores, threshold)
+
+
+def _iou_matrix(boxes: np.ndarray, extent: bool = False, of_smaller: bool = False) -> np.ndarray:
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1) if extent else boxes
+    upper = np.maximum(corners[:, None, :2], corners[None, :, :2])
+    lower = np.minimum(corners[:, None, 2:], corners[None, :, 2:])
+    intersection = (lower - upper).clip(min=0).prod(-1)
+    area = (corners[:, 2:] - corners[:, :2]).prod(-1)
+    if of_smaller:
+        return intersection / np.minimum(area[:, None], area[None])
+    return intersection / (area[:, None] + area[None] - intersection)
+
+
+def _suppress_with(
+    boxes: np.ndarray, scores: np.ndarray, threshold: float, *,
+    order: Callable[[np.ndarray], np.ndarray] = lambda s: np.argsort(-s, kind="stable"),
+    by_all: bool = False, keep_near: bool = False, extent: bool = False, of_smaller: bool = False,
+    by_index: bool = False,
+) -> np.ndarray:  # fmt: skip
+    """Greedy suppression with switches for what easily goes wrong."""
+    iou = _iou_matrix(boxes, extent, of_smaller)
+    kept: list[int] = []
+    seen: list[int] = []
+    for index in order(scores):
+        against = seen if by_all else kept
+        overlaps = (iou[index, against] > threshold).any() if against else False
+        if overlaps == keep_near and (not keep_near or against):
+            kept.append(int(index))
+        elif keep_near and not against:
+            kept.append(int(index))
+        seen.append(int(index))
+    return np.array(sorted(kept) if by_index else kept, dtype=np.int64)
+
+
+def _many_boxes() -> tuple[np.ndarray, np.ndarray, float]:
+    generator = np.random.default_rng(5)
+    corner = generator.uniform(0, 60, (40, 2))
+    boxes = np.concatenate([corner, corner + generator.uniform(15, 45, (40, 2))], 1)
+    return boxes, generator.permutation(40) / 40.0, 0.4
+
+
+_CHAIN = (
+    np.array([[0.0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10], [30, 30, 34, 50]]),
+    np.array([0.7, 0.8, 0.9, 0.6]),
+)
+
+write_suppression = Exercise(
+    name="write_suppression",
+    title="One of each",
+    difficulty=3,
+    minutes=15,
+    question="""
+Write non-maximum suppression. `boxes` `(N, 4)` are XYXY, `scores` `(N,)`. Go from the highest score down; keep a box
+unless its IoU with a box that was **kept** before exceeds `threshold`. Return the indices of the kept boxes as an
+array, best score first.
+""",
+    code="""
+def suppress(boxes, scores, threshold):
+    # <answer: result = ...>
+    kept = []
+    for index in np.argsort(-scores):
+        box, others = boxes[index], boxes[kept]
+        upper_left = np.maximum(box[:2], others[:, :2])
+        lower_right = np.minimum(box[2:], others[:, 2:])
+        intersection = (lower_right - upper_left).clip(min=0).prod(-1)
+        union = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(-1) - intersection
+        if not (intersection / union > threshold).any():
+            kept.append(index)
+    result = np.array(kept)
+    # </answer>
+    return result
+
+
+write_suppression.check(suppress)
+""",
+    expected=_suppress,
+    stages=[
+        Stage("a chain of three, and one apart", lambda: (*_CHAIN, 0.4)),
+        Stage("forty boxes", _many_boxes),
+    ],
+    mistakes=[
+        Mistake("in the given order", "Sort by score first: the best one decides.",
+                partial(_suppress_with, order=lambda s: np.arange(len(s)))),
+        Mistake("worst first", "argsort is ascending: the highest score comes first here.",
+                partial(_suppress_with, order=lambda s: np.argsort(s, kind="stable"))),
+        Mistake("suppressed by suppressed ones", "Only boxes that were kept suppress others: the middle of a chain takes "
+                "its first neighbour along, but must not take the second.", partial(_suppress_with, by_all=True)),
+        Mistake("kept what overlaps", "The other way round: a box goes when it overlaps a kept one.",
+                partial(_suppress_with, keep_near=True)),
+        Mistake("corners taken for width and height", "The boxes are XYXY: the last two are the second corner.",
+                partial(_suppress_with, extent=True)),
+        Mistake("share of the smaller box", "IoU divides by the union. With the smaller area below the line, a part "
+                "would be a duplicate of its whole.", partial(_suppress_with, of_smaller=True)),
+        Mistake("sorted by index", "Best score first: leave the indices in the order in which they were kept.",
+                partial(_suppress_with, by_index=True)),
+    ],
+    hints=["`np.argsort(-scores)` gives the order.", "`boxes[kept]` with an empty list has shape (0, 4), and nothing "
+           "in it overlaps anything."],
+    explanation="""
+The boxes decide, not the masks: two crossing sticks have one box and two masks, and one of them is lost. Comparing masks
+would be right and dearer; the released code compares boxes.
+""",
+)  # fmt: skip
+
+
+def _runs(mask: np.ndarray) -> np.ndarray:
+    return np.array(mask_to_rle(mask)["counts"])
+
+
+def _runs_with(
+    mask: np.ndarray, *, order: str = "F", inside_first: bool = False, no_zero: bool = False, shift: int = 0,
+    starts: bool = False, drop_last: bool = False,
+) -> np.ndarray:  # fmt: skip
+    pixels = mask.ravel(order=order)
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1 + shift
+    borders = np.concatenate([[0], changes, [pixels.size]])
+    counts = np.diff(borders)
+    if starts:
+        return borders[:-1]
+    if drop_last:
+        counts = counts[:-1]
+    lead = pixels[0] if not inside_first else not pixels[0]
+    return counts if no_zero or not lead else np.concatenate([[0], counts])
+
+
+_L = np.array([[0, 0, 1, 0], [0, 1, 1, 0], [0, 1, 1, 1]], bool)
+_CORNER = np.array([[1, 1, 0, 0, 1], [1, 0, 0, 1, 1], [0, 0, 1, 1, 1], [1, 0, 0, 0, 0]], bool)
+
+write_runs = Exercise(
+    name="write_runs",
+    title="A mask as runs",
+    difficulty=3,
+    minutes=12,
+    question="""
+Write the run-length encoding that COCO files use: the lengths of the runs of equal pixels, **column by column**, as an
+array. The first number counts background; where the first pixel is inside the mask, it is 0.
+""",
+    code="""
+def runs(mask):
+    # <answer: result = ...>
+    pixels = mask.ravel(order="F")
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+    borders = np.concatenate([[0], changes, [pixels.size]])
+    lengths = np.diff(borders)
+    result = np.concatenate([[0], lengths]) if pixels[0] else lengths
+    # </answer>
+    return result
+
+
+write_runs.check(runs)
+""",
+    expected=_runs,
+    stages=[Stage("begins outside", lambda: (_L,)), Stage("begins inside", lambda: (_CORNER,))],
+    mistakes=[
+        Mistake("row by row", "COCO goes down the columns: `order=\"F\"`.", partial(_runs_with, order="C")),
+        Mistake("no leading zero", "The first run is background, 0 pixels long where the mask begins at once. Without it "
+                "inside and outside are swapped.", partial(_runs_with, no_zero=True)),
+        Mistake("first run counts the mask", "The other way round: the first number counts background.",
+                partial(_runs_with, inside_first=True)),
+        Mistake("off by one", "pixels[1:] is shifted by one: a change found at i begins a run at i + 1.",
+                partial(_runs_with, shift=-1)),
+        Mistake("starts instead of lengths", "These are the places where runs begin; take their differences.",
+                partial(_runs_with, starts=True)),
+        Mistake("last run forgotten", "The runs fill the picture: they sum to H · W.", partial(_runs_with, drop_last=True)),
+    ],
+    hints=["`mask.ravel(order=\"F\")` lays the columns one after the other.",
+           "A run ends where a pixel differs from the next one."],
+    explanation="""
+`samlite.rle` does the same, and `compress_rle` then writes the differences of the runs in 6 bits a character. A mask is
+as long as its border, not as its area.
+""",
+)  # fmt: skip
+
+EXERCISES = (count_candidates, write_stability, write_suppression, write_runs)
