@@ -272,8 +272,8 @@ write_suppression.check(suppress)
                 partial(_suppress_with, order=lambda s: np.arange(len(s)))),
         Mistake("worst first", "argsort is ascending: the highest score comes first here.",
                 partial(_suppress_with, order=lambda s: np.argsort(s, kind="stable"))),
-        Mistake("suppressed by suppressed ones", "Only boxes that were kept suppress others: the middle of a chain takes "
-                "its first neighbour along, but must not take the second.", partial(_suppress_with, by_all=True)),
+        Mistake("suppressed by suppressed ones", "Only boxes that were kept suppress others. The middle of a chain of "
+                "three is gone, so it must not take the third along.", partial(_suppress_with, by_all=True)),
         Mistake("kept what overlaps", "The other way round: a box goes when it overlaps a kept one.",
                 partial(_suppress_with, keep_near=True)),
         Mistake("corners taken for width and height", "The boxes are XYXY: the last two are the second corner.",
@@ -286,8 +286,8 @@ write_suppression.check(suppress)
     hints=["`np.argsort(-scores)` gives the order.", "`boxes[kept]` with an empty list has shape (0, 4), and nothing "
            "in it overlaps anything."],
     explanation="""
-The boxes decide, not the masks: two crossing sticks have one box and two masks, and one of them is lost. Comparing masks
-would be right and dearer; the released code compares boxes.
+The boxes decide, not the masks: two crossing sticks have one box and two masks, and one of them is lost. Comparing
+masks would be right and dearer; the released code compares boxes.
 """,
 )  # fmt: skip
 
@@ -342,15 +342,16 @@ write_runs.check(runs)
     stages=[Stage("begins outside", lambda: (_L,)), Stage("begins inside", lambda: (_CORNER,))],
     mistakes=[
         Mistake("row by row", "COCO goes down the columns: `order=\"F\"`.", partial(_runs_with, order="C")),
-        Mistake("no leading zero", "The first run is background, 0 pixels long where the mask begins at once. Without it "
-                "inside and outside are swapped.", partial(_runs_with, no_zero=True)),
+        Mistake("no leading zero", "The first run is background, 0 pixels long where the mask begins at once. Without "
+                "it inside and outside are swapped.", partial(_runs_with, no_zero=True)),
         Mistake("first run counts the mask", "The other way round: the first number counts background.",
                 partial(_runs_with, inside_first=True)),
         Mistake("off by one", "pixels[1:] is shifted by one: a change found at i begins a run at i + 1.",
                 partial(_runs_with, shift=-1)),
         Mistake("starts instead of lengths", "These are the places where runs begin; take their differences.",
                 partial(_runs_with, starts=True)),
-        Mistake("last run forgotten", "The runs fill the picture: they sum to H · W.", partial(_runs_with, drop_last=True)),
+        Mistake("last run forgotten", "The runs fill the picture: they sum to H · W.",
+                partial(_runs_with, drop_last=True)),
     ],
     hints=["`mask.ravel(order=\"F\")` lays the columns one after the other.",
            "A run ends where a pixel differs from the next one."],
