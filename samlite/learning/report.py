@@ -1,7 +1,7 @@
 """One model on many targets: every prompt's figures kept target by target, so that any question can be asked later."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -71,6 +71,13 @@ class Report:
     def images(self) -> Shaped[np.ndarray, " targets"]:
         """The image of every target: what a bootstrap draws."""
         return np.array([target.image for target in self.targets])
+
+    def only(self, images: Sequence[str]) -> "Report":
+        """The same evaluation on some of its images. Raises ValueError when none of them is in it."""
+        kept = [target for target in self.targets if target.image in set(images)]
+        if not kept:
+            raise ValueError(f"none of {', '.join(map(str, images)) or 'no images'} was evaluated")
+        return replace(self, targets=kept)
 
     def column(self, prompt: str, figure: str) -> Float[np.ndarray, " targets"]:
         """One figure ("oracle", "selected", "boundary") of every target, for one kind of prompt."""
