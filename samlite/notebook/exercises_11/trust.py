@@ -62,7 +62,7 @@ def calibration_error(predicted, actual, bins):
         distance = abs(predicted[inside].mean() - actual[inside].mean())
         result += inside.sum() / len(predicted) * distance
     # </answer>
-    return float(result)
+    return result
 
 
 write_calibration_error.check(calibration_error)
