@@ -26,7 +26,6 @@ COMMAND_FILES = [
     path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".") for path in PACKAGE.rglob("*command*.py")
 ]
 MAY_PRINT = {*BARE, *COMMAND_FILES}
-MAY_PRINT |= {"learning.pretrain_command"}
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 MODEL = ("layers", *PARTS, "masked_autoencoder", "batched_call", "sam")
 

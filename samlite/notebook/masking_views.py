@@ -120,5 +120,5 @@ def lines(
         axes.axhline(level, color=INK, linewidth=1.5, linestyle=line, label=name)
     axes.set(xlabel=x, ylabel=y)
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=12)
+    axes.legend(loc="best", fontsize=12)
     return figure

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from samlite.command_line import main
 from samlite.image_encoder import patchify
 from samlite.learning import pretraining_figures as figures
 from samlite.learning.pretraining import (
+    WEIGHTS,
     Pretrainer,
     PretrainingRecipe,
     build_autoencoder,
@@ -19,6 +21,9 @@ from samlite.learning.pretraining import (
     save_autoencoder,
 )
 from samlite.learning.pretraining_figures import BLENDED, GLOBAL, MODEL_NAME, NEAREST
+from samlite.learning.weights import digest, read_training
+
+ROOT = Path(__file__).resolve().parents[2]
 
 MODEL = {
     "image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "heads": 2,
@@ -182,3 +187,22 @@ def test_both_trainings_of_a_small_sam_start_alike_but_for_the_encoder(tmp_path,
         assert same or trained, name
         if name == "image_encoder.position_embedding":
             assert torch.equal(started["pre-trained"][name], autoencoder.image_encoder.position_embedding)
+
+
+RESULTS = json.loads((ROOT / "book" / "results" / "masked_autoencoder.json").read_text(encoding="utf-8"))
+
+
+def test_the_shipped_weights_are_those_that_were_measured():
+    assert RESULTS["weights"]["bytes"] == WEIGHTS.stat().st_size < 3e6
+    assert RESULTS["weights"]["sha256"] == digest(WEIGHTS)
+    assert RESULTS["training"] == read_training(WEIGHTS)
+    assert RESULTS["training"]["steps done"] == RESULTS["training"]["recipe"]["steps"]
+
+
+def test_the_shipped_autoencoder_is_better_than_the_simple_guesses():
+    errors = figures.rebuilding_errors(load_autoencoder(), count=20)
+    means = {name: values.mean() for name, values in errors.items()}
+    assert means[MODEL_NAME] < means[NEAREST] < means[GLOBAL]
+    table = RESULTS["hidden patches"]
+    assert table[MODEL_NAME]["error"] < table[NEAREST]["error"] < table[GLOBAL]["error"]
+    assert abs(means[MODEL_NAME] - table[MODEL_NAME]["error"]) < 0.3  # fewer scenes, the same scale
