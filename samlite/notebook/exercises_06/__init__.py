@@ -6,5 +6,5 @@ from samlite.notebook.exercises_06.targets import write_the_loss
 
 CHAPTER = "06_masked_autoencoder"
 TITLE = "chapter 06, the masked autoencoder"
-IMPORTS = "import torch"
+IMPORTS = ""
 EXERCISES = (predict_the_rebuild, count_the_saving, write_masking, write_fill_up, write_the_loss)
