@@ -38,6 +38,9 @@ class Prices:
     look: float = 2.0
 
 
+PRICES = Prices()
+
+
 @dataclass(frozen=True)
 class Work:
     """What annotators did: masks delivered, polygons drawn, clicks given, answers looked at. Adds up with ``+``."""
@@ -50,7 +53,7 @@ class Work:
     def __add__(self, other: Work) -> Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
-    def seconds(self, prices: Prices = Prices()) -> float:
+    def seconds(self, prices: Prices = PRICES) -> float:
         """The working time."""
         return self.polygons * prices.polygon + self.clicks * prices.click + self.looks * prices.look
 

@@ -55,8 +55,8 @@ class EngineRecipe:
     good_enough: float = 0.8  # IoU at which the annotator of stage 2 accepts
     most_clicks: int = 6  # then a region is drawn by hand
     points_per_side: int = 10  # of the grid of stage 3, and its filters:
-    predicted_iou: float = 0.75
-    stability: float = 0.85
+    predicted_iou: float = 0.5
+    stability: float = 0.6
     duplicates: float = 0.7
     seed: int = 0
 

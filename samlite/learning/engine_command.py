@@ -16,9 +16,11 @@ from tqdm import tqdm
 from samlite.learning.annotator import Prices
 from samlite.learning.data_engine import EngineRecipe
 from samlite.learning.engine_report import lines
-from samlite.learning.engine_run import PHASES, run_seed
+from samlite.learning.engine_run import PHASES, Engine, run_seed
+from samlite.learning.weights import save_weights
 
 RESULTS = Path(__file__).parents[2] / "book" / "results" / "data_engine.json"
+SHIPPED = ("stage_1", "stage_2")  # what chapter 04 looks at
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=None, help="this seed alone, for runs side by side; writes no JSON")
     parser.add_argument("--run", type=Path, default=Path("runs/engine"), help="folder of the run; goes on where it was")
     parser.add_argument("--json", type=Path, default=None, help="write the figures here")
+    parser.add_argument("--weights", type=Path, default=None, help="folder for the models of stages 1 and 2 of seed 0")
     parser.add_argument("--steps", type=int, default=None, help="of training in a later stage and in each control")
     parser.add_argument("--first-steps", type=int, default=None, help="of training in stage 1")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -65,6 +68,11 @@ def run(args: argparse.Namespace) -> int:
         "seeds": results,
     }
     print("\n".join(lines(whole)))
+    if args.weights:
+        engine = Engine(recipe, args.run / "seed-0")
+        for name in SHIPPED:
+            made = {"command": whole["command"], "seed": 0, "phase": name, "torch": torch.__version__}
+            save_weights(engine.train(name), recipe.model, args.weights / f"data_engine_{name}.safetensors", made)
     if args.json and args.seed is None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(whole, indent=1) + "\n")
