@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from samlite.learning.annotator import AnnotatedScene
+from samlite.learning.annotator import AnnotatedScene, Correction
 from samlite.learning.engine_report import Interval, hours, interval, of_phase
 from samlite.learning.engine_run import photo_of
 from samlite.masks import overlay_masks
@@ -75,6 +75,43 @@ def stage_curve(results: Mapping[str, Any]) -> Figure:
     right.legend(loc="upper left", fontsize=11)
     low, high = left.get_ylim()
     left.set_ylim(low, high + 0.25 * (high - low))  # room for the legends
+    return figure
+
+
+def correction_paths(corrections: Sequence[Correction], good_enough: float | int) -> Figure:
+    """IoU after each click, a line an object: a ring where it was accepted, a cross where it was drawn by hand."""
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for each in corrections:
+        colour, form = (VERMILION, "x") if each.drawn else (BLUE, "o")
+        clicks = range(1, len(each.ious) + 1)
+        axes.plot(clicks, each.ious, "--" if each.drawn else "-", color=colour, alpha=0.6, linewidth=1.8)
+        axes.plot(clicks[-1], each.ious[-1], form, color=colour, markersize=8, markeredgewidth=2)
+    axes.axhline(good_enough, color=INK, linewidth=1.2)
+    axes.text(0.75, good_enough + 0.015, "good enough", fontsize=11)
+    axes.plot([], [], "o-", color=BLUE, label="accepted")
+    axes.plot([], [], "x--", color=VERMILION, label="drawn by hand after all")
+    longest = max((len(each.ious) for each in corrections), default=1)
+    axes.set(xlabel="clicks", ylabel="IoU of the best candidate", ylim=(0, 1.02), xlim=(0.7, longest + 0.3))
+    axes.set_xticks(range(1, longest + 1))
+    axes.legend(loc="lower right")
+    return figure
+
+
+def confidence_figure(clicks: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
+    """For each kind of click (predicted IoU, true IoU) of the trusted masks, as two bars beside each other."""
+    figure = Figure(figsize=(9, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for place, (predicted, true) in enumerate(clicks.values()):
+        for shift, values, colour, hatch in ((-0.2, predicted, ORANGE, "//"), (0.2, true, BLUE, "")):
+            height = float(np.mean(values))
+            axes.bar(place + shift, height, 0.38, color=colour, hatch=hatch, edgecolor=PAPER)
+            axes.text(place + shift, height + 0.02, f"{height:.2f}", ha="center")
+    axes.bar([0], [0], color=ORANGE, hatch="//", edgecolor=PAPER, label="what the model predicts")
+    axes.bar([0], [0], color=BLUE, label="what it is")
+    axes.set_xticks(range(len(clicks)), list(clicks))
+    axes.set(ylabel="mean IoU of the trusted mask", ylim=(0, 1))
+    axes.legend(loc="upper right")
     return figure
 
 
