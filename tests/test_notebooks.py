@@ -33,6 +33,7 @@ def python_of(cell: nbformat.NotebookNode) -> ast.Module:
 def test_the_chapters_are_there() -> None:
     chapters = {"00_start_here", "01_introduction", "02_architecture", "03_prompting", "03b_frames"}
     chapters |= {"06_masked_autoencoder"}
+    chapters |= {"04_data_engine"}
     chapters |= {"05_image_encoder", "07_prompt_encoder", "08_mask_decoder", "09_conclusion"}
     chapters |= {"10_training"}
     chapters |= {"11_evaluation"}

@@ -94,8 +94,8 @@ predict_the_bill = by_seed(_predict_the_bill, _draw_a_bill)
 
 
 def _gain(
-    after: list[float], before: list[float], control: list[float], *, against: str = "control", freedom: int = 1,
-    spread: bool = True, paired: bool = True, normal: bool = False, whole: bool = False,
+    after: list[float], before: list[float], control: list[float], t: float, *, against: str = "control",
+    freedom: int = 1, spread: bool = True, paired: bool = True, normal: bool = False, whole: bool = False,
 ) -> dict[str, float]:  # fmt: skip
     """Mean gain over the control and half of its 95 % interval, with switches for what easily goes wrong."""
     one = np.array(after)
@@ -103,21 +103,18 @@ def _gain(
     count = len(one)
     each = one - other
     deviation = each.std(ddof=freedom) if paired else (one.var(ddof=1) + other.var(ddof=1)) ** 0.5
-    times = 1.96 if normal else float(stats.t.ppf(0.975, count - 1))
+    times = 1.96 if normal else t
     half = times * deviation / (count**0.5 if spread else 1)
     return {"gain": float(each.mean()), "half": float(2 * half if whole else half)}
 
 
-def _seeds(seed: int, count: int) -> tuple[list[float], list[float], list[float]]:
+def _seeds(seed: int, count: int) -> tuple[list[float], list[float], list[float], float]:
     draw = np.random.default_rng(seed)
     before = draw.uniform(0.4, 0.7, count)
     control = before + draw.uniform(0.0, 0.08, count)
     after = control + draw.uniform(-0.02, 0.05, count)
-    return (
-        [round(float(x), 3) for x in after],
-        [round(float(x), 3) for x in before],
-        [round(float(x), 3) for x in control],
-    )
+    lists = ([round(float(x), 3) for x in values] for values in (after, before, control))
+    return *lists, float(stats.t.ppf(0.975, count - 1))
 
 
 find_the_gain = Exercise(
@@ -128,19 +125,16 @@ find_the_gain = Exercise(
     question="""
 Three lists, one IoU for each seed: `after` a stage; `before` it; and the `control`, which took as many steps as the
 stage, from the same model, without the stage's data. Write a function that returns a dict: `gain`, what the *data* is
-worth in the mean over the seeds, and `half`, half of the 95 % confidence interval of that mean. Student's t for n − 1
-degrees of freedom is `scipy.stats.t.ppf(0.975, n - 1)`.
+worth in the mean over the seeds, and `half`, half of the 95 % confidence interval of that mean. The last argument, `t`,
+is Student's t for n − 1 degrees of freedom.
 """,
     code="""
-from scipy import stats
-
-
-def gain_of_the_data(after, before, control):
+def gain_of_the_data(after, before, control, t):
     # <answer: gain = half = ...>
     differences = np.array(after) - np.array(control)
     n = len(differences)
     gain = differences.mean()
-    half = stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n)
+    half = t * differences.std(ddof=1) / np.sqrt(n)
     # </answer>
     return {"gain": gain, "half": half}
 
