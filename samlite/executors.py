@@ -83,7 +83,11 @@ def ray_executor(
     started_here = not ray.is_initialized()
     if started_here:
         here = {} if address else {"num_cpus": workers * threads, "include_dashboard": False}
-        ray.init(address=address, log_to_driver=False, logging_level="error", **here)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="error", **here)
+        except Exception as error:  # a plain Exception when a node does not come up in time
+            ray.shutdown()
+            raise OSError(f"Ray did not start, or could not be reached ({error})") from error
     try:
         yield RayExecutor(num_cpus=threads, num_gpus=gpus)
     finally:
