@@ -206,3 +206,9 @@ def test_the_shipped_autoencoder_is_better_than_the_simple_guesses():
     table = RESULTS["hidden patches"]
     assert table[MODEL_NAME]["error"] < table[NEAREST]["error"] < table[GLOBAL]["error"]
     assert abs(means[MODEL_NAME] - table[MODEL_NAME]["error"]) < 0.3  # fewer scenes, the same scale
+
+
+def test_both_trainings_that_were_compared_had_the_same_budget():
+    arms = [RESULTS["segmentation"][name] for name in ("pre-trained", "from nothing")]
+    assert arms[0]["steps"] == arms[1]["steps"] == sum(s["steps"] for s in RESULTS["segmentation"]["recipe"]["stages"])
+    assert arms[0]["scenes a step"] == arms[1]["scenes a step"]
