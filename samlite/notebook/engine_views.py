@@ -66,7 +66,8 @@ def stage_curve(results: Mapping[str, Any]) -> Figure:
         right, [h.mean for h in by_stage], values, 0, color=BLUE, marker="o", linestyle="-", label="the engine"
     )
     for stage, (when, value) in enumerate(zip(by_stage, values, strict=True), 1):
-        right.annotate(f"stage {stage}", (when.mean, value.mean), (8, -14), textcoords="offset points", fontsize=11)
+        place = {1: (8, -14), 2: (-56, -16), 3: (-56, 8)}[stage]
+        right.annotate(f"stage {stage}", (when.mean, value.mean), place, textcoords="offset points", fontsize=11)
     when = hours(results, "drawn", "more drawn").mean
     alone = [interval(of_phase(results, "stage_1")), interval(of_phase(results, "by_hand"))]
     look = {"color": GREEN, "marker": "D", "linestyle": "-.", "label": "all drawn by hand"}
@@ -123,8 +124,8 @@ def cost_bars(seconds: Mapping[str, Interval], by_hand: float) -> Figure:
     means = [seconds[name].mean for name in names]
     reach = np.nan_to_num([[s.mean - s.low for s in seconds.values()], [s.high - s.mean for s in seconds.values()]])
     axes.barh(names, means, color=BLUE, xerr=reach, error_kw={"capsize": 4, "ecolor": INK})
-    for row, (mean, more) in enumerate(zip(means, reach[1], strict=True)):
-        axes.text(mean + more + 1.5, row, f"{mean:.0f} s", va="center")
+    for row, mean in enumerate(means):
+        axes.text(1.5, row, f"{mean:.0f} s", va="center", color=PAPER, fontweight="bold")
     axes.axvline(by_hand, color=VERMILION, linestyle="--")
     axes.text(by_hand + 1, -0.75, f"by hand: {by_hand:.0f} s", color=INK, va="center", fontsize=11)
     axes.invert_yaxis()

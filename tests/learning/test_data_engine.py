@@ -2,18 +2,20 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
-from samlite.learning import engine_run
+from samlite.command_line import main
+from samlite.learning import engine_command, engine_run
 from samlite.learning.annotator import AnnotatedScene, Prices
 from samlite.learning.data_engine import EngineRecipe, fit, held_out_scenes, make_scenes, measure, varied
 from samlite.learning.easy_scenes import KnownScene, easy_scenes
 from samlite.learning.engine_report import Interval, difference, interval, lines
 from samlite.learning.engine_run import PHASES, Engine, judge, run_seed
+from samlite.registry import load_document_sam
 from samlite.sam import Sam
 
 SMALL = EngineRecipe(
@@ -147,3 +149,32 @@ def test_intervals_widen_with_fewer_seeds_and_differences_are_taken_seed_by_seed
     assert gain == pytest.approx(Interval(1, 1, 1))  # the seeds differ, the gain does not
     assert f"{Interval(0.5, 0.25, 0.75):.2f}" == "0.50 [0.25, 0.75]"
     assert any("stage_2" in line for line in lines({"seeds": seeds}))
+
+
+def test_the_command_writes_what_all_seeds_measured(tmp_path, monkeypatch, capsys) -> None:
+    def finished(recipe, folder, told):
+        told("stage_1", 1.0)
+        scores = {name: {"selected": 0.5 + 0.01 * recipe.seed} for name in PHASES}
+        return {"seed": recipe.seed, "scores": scores}
+
+    monkeypatch.setattr(engine_command, "run_seed", finished)
+    path = tmp_path / "results.json"
+    words = ["engine", "--seeds", "3", "--run", str(tmp_path), "--json", str(path)]
+    assert main(words) == 0
+    results = json.loads(path.read_text())
+    assert [seed["seed"] for seed in results["seeds"]] == [0, 1, 2]
+    assert results["command"].startswith("python -m samlite engine --seeds 3")
+    assert results["recipe"] == json.loads(json.dumps(asdict(EngineRecipe())))
+    assert "stage 3" in capsys.readouterr().out
+    assert main(["engine", "--seeds", "0"]) == 2
+    assert "--seeds must be at least 1" in capsys.readouterr().err
+
+
+def test_the_recorded_results_are_those_of_the_recipe_in_the_code() -> None:
+    results = json.loads(engine_command.RESULTS.read_text(encoding="utf-8"))
+    assert results["recipe"] == json.loads(json.dumps(asdict(EngineRecipe())))
+    assert len(results["seeds"]) >= 3 and all(set(seed["scores"]) == set(PHASES) for seed in results["seeds"])
+    for name in engine_command.SHIPPED:
+        sam = load_document_sam(engine_command.RESULTS.with_name(f"data_engine_{name}.safetensors"))
+        again = measure(sam, held_out_scenes(EngineRecipe()))["selected"]
+        assert again == pytest.approx(results["seeds"][0]["scores"][name]["selected"], abs=0.02)  # float16 in the file
