@@ -4,6 +4,7 @@ import argparse
 import ast
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -54,7 +55,7 @@ def test_help_lists_every_command_on_a_bare_machine(bare_clone: Path) -> None:
     done = run_bare(bare_clone, "--help")
     assert done.returncode == 0, done.stderr
     for name, command in command_line.COMMANDS.items():
-        assert f"\n    {name} " in done.stdout
+        assert re.search(rf"^ +{name}\s", done.stdout, flags=re.MULTILINE), name  # a long name has a line of its own
         assert command.summary.split()[0] in done.stdout
 
 
