@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from samlite.learning import evaluation, report
-from samlite.learning.baselines import baselines
+from samlite.learning.baselines import Baseline, baselines
 from samlite.learning.interaction import Predictor
 from samlite.learning.photo_sets import read_photo_set
 from samlite.learning.recipe import TINY, Recipe
@@ -150,6 +150,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Print a table of figures; optionally write them as JSON and into the model card."""
+    if args.clicks is not None and args.clicks < max(report.REPORTED_CLICKS):
+        raise ValueError(f"--clicks is {args.clicks}: at least {max(report.REPORTED_CLICKS)} are needed")
     if args.threads:
         torch.set_num_threads(args.threads)
     path = Path(args.name)
@@ -203,6 +205,8 @@ def _with_corrections(sam: Sam, predictors: dict[str, Predictor], args: argparse
             bar = tqdm(make(), total=length, desc=name, unit="image", leave=False)
             examples = (example for example in bar)  # what checks types would take the first one out of a bare tqdm
             found = report.evaluate(predictor, examples, cap=args.clicks).summary()
+            if isinstance(predictor, Baseline):
+                del found[report.CALIBRATION]  # its scores choose a mask and predict nothing
             result[title][name] = found
             print("\n".join(summary_lines(name, found)))
     return result

@@ -18,6 +18,7 @@ REPORTED_CLICKS = (1, 3, 5)
 CAP = 20  # clicks, after which a target counts as not reached (Sofiiuk et al., 2022)
 GOOD_ENOUGH = 0.85
 GOOD = 0.75
+CALIBRATION = "calibration of the selected mask, 1 click"
 FIGURES = ("oracle", "selected", "boundary")
 
 
@@ -141,7 +142,7 @@ class Report:
                 "mean": [round(value, 3) for value in mean_interval(counts.astype(np.float64), self.images)],
                 "not reached": round(float(1 - reached.mean()), 4),
             },
-            "calibration of the selected mask, 1 click": {
+            CALIBRATION: {
                 "expected error": round(measured.error, 4),
                 "bias": round(measured.bias, 4),
                 "bins": [
@@ -209,6 +210,6 @@ def summary_lines(name: str, summary: dict) -> list[str]:
         f"    clicks to {clicks['IoU']}: {Interval(*clicks['mean'])!r}, "
         f"where {clicks['not reached']:.1%} never got there and count as {clicks['cap']}"
     )
-    measured = summary["calibration of the selected mask, 1 click"]
-    lines.append(f"    calibration error {measured['expected error']:.3f}, bias {measured['bias']:+.3f}")
+    if measured := summary.get(CALIBRATION):
+        lines.append(f"    calibration error {measured['expected error']:.3f}, bias {measured['bias']:+.3f}")
     return lines

@@ -67,7 +67,10 @@ def test_evaluate_with_corrections(short_recipe, tmp_path, capsys):
         assert {row["targets"] for row in clicks[title].values()} == {targets} and len(clicks[title]) == 4
     assert clicks["1 photos"]["superpixels (Felzenszwalb 2004)"]["prompts"]["1 click"]["oracle"][0] > 0.9
     out = capsys.readouterr().out
-    assert "count as 6" in out and "5 clicks" in out and "calibration error" in out
+    assert out.count("calibration error") == 2  # of the model, on scenes and on photos
+    assert "count as 6" in out and "5 clicks" in out
+    with pytest.raises(ValueError, match="--clicks is 3: at least 5"):
+        commands.run_evaluate(parse(commands.add_evaluate_arguments, weights, "--clicks", "3"))
 
 
 def test_minutes_stop_and_the_same_command_goes_on(short_recipe, tmp_path, capsys):
