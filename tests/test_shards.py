@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from sleepy_work import EXECUTORS, ITEMS, SleepyWork, make_all
 
+from samlite.annotate import IN_FLIGHT
 from samlite.executors import local_executor
 from samlite.shards import MANIFEST, ShardError, ShardFolder, _as_json, write_atomically
 
@@ -221,3 +222,32 @@ def test_killed_at_random_and_resumed_it_gives_exactly_the_undisturbed_output(av
     assert seen == sorted(seen) and seen[-1] > 0
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
     assert contents(out) == contents(tmp_path / "undisturbed")
+
+
+# ------------------------------------------------------------------------------------------------------------- memory
+
+
+def test_shards_are_handed_out_a_few_at_a_time_and_results_are_not_kept(tmp_path):
+    """What grows with the number of items is the list of their names, and nothing else."""
+    items = [f"item-{number}" for number in range(2 * IN_FLIGHT)]
+    most = 0
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, function, *arguments):
+            nonlocal most
+            self.out = {future for future in getattr(self, "out", ()) if not future.done()}
+            future = super().submit(function, *arguments)
+            self.out.add(future)
+            most = max(most, len(self.out))
+            return future
+
+    _, summary = make_all(tmp_path, items, size=1, executor=Counting(1))
+    assert summary.photos == len(items) and most <= IN_FLIGHT
+    assert len(vars(summary)["named"]) == 0
+
+
+def test_the_recorded_memory_is_flat_from_10_to_1000_photos():
+    recorded = json.loads((TESTS.parent / "book" / "results" / "annotate_memory.json").read_text(encoding="utf-8"))
+    held = {row["photos"]: row["worker_megabytes"] for row in recorded["rows"]}
+    assert {10, 100, 1000} <= set(held)
+    assert held[1000] < 1.05 * held[100] and held[1000] < 1.25 * held[10]
