@@ -9,11 +9,12 @@ import torch
 from samlite import SamPredictor, document_sam, shape_ledger
 from samlite.learning.text import contrastive, load_text_model, measure, save_text_model, shapes
 from samlite.learning.text.contrastive import TextImageModel, contrastive_loss
+from samlite.learning.text.files import TEXT_MODEL_WEIGHTS
 from samlite.learning.text.prompting import TextRecipe, TextTrainer
-from samlite.learning.text.run import train_text
+from samlite.learning.text.run import RESULTS, train_text
 from samlite.learning.text.vocabulary import HELD_OUT, PAIRS, SEEN, describe
-from samlite.learning.weights import save_weights
-from samlite.registry import load_document_sam
+from samlite.learning.weights import digest, save_weights
+from samlite.registry import TEXT_WEIGHTS, load_document_sam, sam_model_registry
 
 SMALL = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 1, "heads": 2, "channels": 16, "decoder_heads": 2,
          "decoder_mlp": 16}  # fmt: skip
@@ -223,3 +224,24 @@ def test_a_crop_around_a_candidate_mask_is_compared(text_model):
     crops = shapes.crop(scenes.images[:1], shapes.boxes_of(scenes.masks[:1]), 16)
     by_hand = text_model.embed_images(crops) @ text_model.embed_text(scenes.phrase(0, 0))[0]
     torch.testing.assert_close(scores, by_hand)
+
+
+def test_what_ships_is_small_and_reads():
+    """Two files under 3 MB; on scenes of pairs never seen, the phrase counts."""
+    assert sum(path.stat().st_size for path in (TEXT_WEIGHTS, TEXT_MODEL_WEIGHTS)) < 3_000_000
+    words, sam = load_text_model(), sam_model_registry["tiny_text"]()
+    assert sam.prompt_encoder.trained_on_text == words.name and not sam.training
+    scenes = measure.held_out_scenes(HELD_OUT, 40, 64, seed=5)
+    right = [measure.pick_by_text(sam, words, scenes, shift).figures()["right object"] for shift in (0, 1)]
+    assert right[0] > 0.25 + 0.2 and right[0] > right[1] + 0.2
+
+
+def test_the_committed_figures_are_of_the_weights_that_ship():
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    for path in (TEXT_WEIGHTS, TEXT_MODEL_WEIGHTS):
+        assert results["weights"][path.name]["sha256"] == digest(path)
+    shares = {
+        source: entry["figures"]["pairs never seen"]["text prompt"]["right object"]
+        for source, entry in results["sources"].items()
+    }
+    assert results["shipped"] == max(shares, key=shares.get)

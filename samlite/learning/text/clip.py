@@ -70,9 +70,9 @@ def load_clip(name: str = "openai/clip-vit-base-patch32", local_only: bool = Fal
         tokenizer = CLIPTokenizerFast.from_pretrained(name, local_files_only=local_only)
     except Exception as error:  # no network, no such name, an incomplete file: transformers and its hub raise many
         where = "is not in the cache of transformers" if local_only else "could not be loaded"
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = "" if local_only else f" ({(str(error).strip().splitlines() or [type(error).__name__])[0]:.120})"
         raise ValueError(
-            f"CLIP {name!r} {where} ({reason:.120}): connect to the network once and call load_clip({name!r}), "
+            f"CLIP {name!r} {where}{reason}: connect to the network once and call load_clip({name!r}), "
             "or give the folder of a saved one; without CLIP, load_text_model() knows coloured shapes"
         ) from error
     return ClipEmbeddings(model, lambda phrases: tokenizer(phrases, padding=True, return_tensors="pt"), name)

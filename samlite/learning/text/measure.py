@@ -57,7 +57,7 @@ def held_out_scenes(
     return shapes.make_scenes(shapes.choose_pairs(first, objects, SEEN_NUMBERS, generator), size, generator)
 
 
-def overlaps(chosen: Bool[Tensor, "b r r"], masks: Bool[Tensor, "b q r r"]) -> Float[Tensor, "b q"]:
+def overlaps(chosen: Bool[Tensor, "b h w"], masks: Bool[Tensor, "b q h w"]) -> Float[Tensor, "b q"]:
     """IoU of one mask a scene with every object of the scene."""
     both = (chosen[:, None] & masks).sum((-1, -2))
     return both / (chosen[:, None] | masks).sum((-1, -2)).clamp(min=1)
