@@ -37,6 +37,7 @@ def test_the_chapters_are_there() -> None:
     chapters |= {"05_image_encoder", "07_prompt_encoder", "08_mask_decoder", "09_conclusion"}
     chapters |= {"10_training"}
     chapters |= {"11_evaluation"}
+    chapters |= {"15_text_prompts"}
     chapters |= {"16_eleven_million_images"}
     assert chapters <= {path.stem for path in PATHS if path.parent == NOTEBOOKS}
     assert chapters <= {path.stem for path in PATHS if path.parent.name == "solutions"}
