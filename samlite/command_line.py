@@ -64,6 +64,9 @@ COMMANDS = {
         "annotate and train in turns: the data engine of §1.4 in small",
         "samlite.learning.engine_command", needs="run",
     ),
+    "vit-h": Command(
+        "measure the full ViT-H, the document's and the released one", "samlite.full_size_command", needs="run"
+    ),
     "handout": Command(
         "write a homework notebook with numbers of its own",
         "samlite.teaching_commands", "add_handout_arguments", "run_handout", needs="run",
