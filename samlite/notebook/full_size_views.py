@@ -1,0 +1,123 @@
+"""Chapter 14: what the full ViT-H should cost, from shapes alone, and what was measured of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+from matplotlib.figure import Figure
+
+from samlite.notebook import style
+from samlite.notebook.plots import bars
+from samlite.notebook.table import Table
+
+RESULTS = Path(__file__).resolve().parent.parent.parent / "book" / "results"
+BYTES = {"float32": 4, "bfloat16": 2}
+
+
+def measured() -> list[dict[str, Any]]:
+    """Every result of ``python -m samlite vit-h --book`` at full size that lies in the book; an empty list without."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("vit_h_*.json"))]
+    return [result for result in results if not result["small"]]
+
+
+def said_of(result: Mapping[str, Any]) -> str:
+    """One line: device, versions, date."""
+    machine = result["machine"]
+    return f"{machine['gpu'] or machine['processor']}, torch {machine['torch']}, {machine['date']}"
+
+
+def encode_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """The encoder's rows: time, images a second, share of the measured peak, memory."""
+    numbers = ["batch", "ms", "images/s", "share of peak", "peak MB"]
+    lines = []
+    for row in rows:
+        if row["what"] != "encode":
+            continue
+        head = [f"{row['architecture']}, {row['dtype']}, {row['way']}", row["batch"]]
+        if row.get("out_of_memory"):
+            lines.append([*head, "out of memory", "–", "–", "–"])
+            continue
+        memory = "–" if row["peak_megabytes"] is None else f"{row['peak_megabytes']:.0f}"
+        lines.append(
+            [
+                *head,
+                f"{1000 * row['seconds']:.1f}",
+                f"{row['images_a_second']:.1f}",
+                f"{row['share_of_peak']:.0%}",
+                memory,
+            ]
+        )
+    return Table(["encoder", *numbers], lines, right=numbers)
+
+
+class Prediction(ipywidgets.VBox):
+    """Time and memory of an encoder from a card's peak and the share of it that is reached.
+
+    ``operations``: name → operations an image; ``parameters``: name → numbers that are learned. ``look`` does in code
+    what the sliders do; ``numbers`` holds milliseconds, images a second and gigabytes; ``picture()`` draws them.
+    """
+
+    def __init__(self, operations: Mapping[str, int], parameters: Mapping[str, int], tokens: int, heads: int) -> None:
+        self.operations, self.parameters, self.tokens, self.heads = operations, parameters, tokens, heads
+        wide = {"style": {"description_width": "12em"}, "layout": ipywidgets.Layout(width="34em")}
+        self.controls = {
+            "architecture": ipywidgets.Dropdown(options=list(operations), description="architecture", **wide),
+            "dtype": ipywidgets.Dropdown(options=list(BYTES), description="numbers", **wide),
+            "batch": ipywidgets.IntSlider(1, 1, 16, description="images at once", **wide),
+            "peak": ipywidgets.FloatLogSlider(
+                100, base=10, min=-1, max=3.2, description="peak, 10¹² operations/s", readout_format=".1f", **wide
+            ),
+            "share": ipywidgets.FloatSlider(0.5, min=0.01, max=1, step=0.01, description="share of it reached", **wide),
+            "scores stored": ipywidgets.Checkbox(False, description="all attention scores stored (eager)", **wide),
+        }
+        self._words = ipywidgets.HTML()
+        for control in self.controls.values():
+            control.observe(lambda _: self._update(), names="value")
+        super().__init__([*self.controls.values(), self._words])
+        self._update()
+
+    def look(self, **values: Any) -> Prediction:
+        """Set controls by name (``scores_stored`` for the last). Raises ValueError for a name that none has."""
+        for name, value in values.items():
+            name = name.replace("_", " ")
+            if name not in self.controls:
+                raise ValueError(f"nothing is called {name!r}: there are {', '.join(self.controls)}")
+            self.controls[name].value = value
+        return self
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What follows from the controls."""
+        at = {name: control.value for name, control in self.controls.items()}
+        seconds = at["batch"] * self.operations[at["architecture"]] / (at["peak"] * 1e12 * at["share"])
+        weights = self.parameters[at["architecture"]] * BYTES[at["dtype"]]
+        scores = at["scores stored"] * at["batch"] * self.heads * self.tokens**2 * BYTES[at["dtype"]]
+        return {
+            "milliseconds": 1000 * seconds,
+            "images a second": at["batch"] / seconds,
+            "GB of weights": weights / 1e9,
+            "GB of scores, one layer": scores / 1e9,
+        }
+
+    @property
+    def words(self) -> str:
+        """The numbers in a sentence."""
+        return ", ".join(f"{name}: {value:,.3g}" for name, value in self.numbers.items())
+
+    def picture(self) -> Any:
+        """What it shows, for the page."""
+        memory = {name: value for name, value in self.numbers.items() if name.startswith("GB")}
+        return style.picture(bars(memory, "", f"{self.numbers['milliseconds']:,.0f} ms a batch"), alt=self.words)
+
+    def _update(self) -> None:
+        self._words.value = f"<p>{self.words}</p>"
+
+
+def where_operations_go(parts: Mapping[str, float | int]) -> Figure:
+    """Bars of the share of each part, in percent."""
+    total = sum(parts.values())
+    return bars({name: 100 * value / total for name, value in parts.items()}, "%")
