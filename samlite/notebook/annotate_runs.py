@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from samlite.annotate import annotate_folder
 from samlite.executors import local_executor, usable_cores
 from samlite.notebook import run_times
@@ -60,7 +62,7 @@ def measure_memory(counts: Sequence[int]) -> dict[str, Any]:
                 "seconds": round(summary.seconds, 1),
             }
         )
-        print(rows[-1], flush=True)
+        tqdm.write(str(rows[-1]))
     return {"side": SIDE, "generator": FEW_POINTS, "rows": rows}
 
 
@@ -88,7 +90,7 @@ def measure_workers(workers: Sequence[int], photos: int, rounds: int) -> dict[st
                         "load": run_times.load(),
                     }
                 )
-                print(rows[-1], flush=True)
+                tqdm.write(str(rows[-1]))
     return {"side": SIDE, "generator": MORE_POINTS, "rows": rows}
 
 
