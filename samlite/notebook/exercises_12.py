@@ -112,12 +112,12 @@ def _stability(logits: torch.Tensor, threshold: float, offset: float) -> torch.T
 
 def _stability_with(
     logits: torch.Tensor, threshold: float, offset: float, *, low: float = -1, high: float = 1, turned: bool = False,
-    from_zero: bool = False, of_all: bool = False, per_row: bool = False,
+    from_zero: bool = False, of_all: bool = False, all_at_once: bool = False,
 ) -> torch.Tensor:  # fmt: skip
     base = 0.0 if from_zero else threshold
     inner = (logits > base + high * offset).float()
     outer = (logits > base + low * offset).float()
-    axes = (-1,) if per_row else (-2, -1)
+    axes = (-3, -2, -1) if all_at_once else (-2, -1)
     if of_all:
         return (inner == outer).float().mean((-2, -1))
     ratio = inner.sum(axes) / outer.sum(axes)
@@ -173,8 +173,8 @@ write_stability.check(stability)
                 partial(_stability_with, from_zero=True)),
         Mistake("agreement of all pixels", "That counts background that both leave out. An IoU looks at what at least "
                 "one of them holds.", partial(_stability_with, of_all=True)),
-        Mistake("summed over one axis", "One number a mask: sum over rows and columns.",
-                partial(_stability_with, per_row=True)),
+        Mistake("one number for all masks", "Sum over rows and columns only: each mask has a stability of its own.",
+                partial(_stability_with, all_at_once=True)),
     ],
     hints=["Where a logit exceeds the upper cut it exceeds the lower one, too.",
            "So the intersection is the inner mask, and the union the outer one."],
@@ -228,10 +228,9 @@ def _many_boxes() -> tuple[np.ndarray, np.ndarray, float]:
     return boxes, generator.permutation(40) / 40.0, 0.4
 
 
-_CHAIN = (
-    np.array([[0.0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10], [30, 30, 34, 50]]),
-    np.array([0.7, 0.8, 0.9, 0.6]),
-)
+# the middle of a chain of three, its left end, its right end, and one apart
+_CHAIN_BOXES = np.array([[3.0, 0, 13, 10], [0, 0, 10, 10], [6, 0, 16, 10], [30, 30, 34, 50]])
+_CHAIN = (_CHAIN_BOXES, np.array([0.8, 0.7, 0.9, 0.6]))
 
 write_suppression = Exercise(
     name="write_suppression",

@@ -54,8 +54,6 @@ count_a_block.check(block)
 """,
         expected=lambda: right,
         mistakes=[
-            Mistake("multiply-adds counted once", "A multiply-add is two operations: a product and a sum.",
-                    lambda: times(0.5, 0.5, 0.5)),
             Mistake("three projections", "Queries, keys and values, and the projection of the output: four.",
                     lambda: times(a=0.75)),
             Mistake("one product of attention", "Queries times keys, and then weights times values: two products.",
@@ -64,6 +62,8 @@ count_a_block.check(block)
             Mistake("MLP without its width", "Its inner layer is four times as wide.", lambda: times(c=0.25)),
             Mistake("attention linear in the tokens", "Every token looks at every token: their number counts squared.",
                     lambda: times(b=1 / places)),
+            Mistake("multiply-adds counted once", "A multiply-add is two operations: a product and a sum.",
+                    lambda: times(0.5, 0.5, 0.5)),
         ],
         hints=["A linear layer from a to b on L tokens takes 2 · L · a · b operations.",
                "The scores are (L, L), each a dot product over the width, all heads together."],
@@ -103,9 +103,7 @@ measure_the_scores.check(mebibytes)
         expected=lambda: _scores(heads, places, size),
         mistakes=[
             Mistake("heads forgotten", "Every head has scores of its own.", lambda: _scores(1, places, size)),
-            Mistake("one row of scores", "Every token looks at every token: L · L scores a head.",
-                    lambda: heads * places * size / 2**20),
-            Mistake("side of the grid for its tokens", "A grid of G × G has G² tokens, so G⁴ pairs.",
+            Mistake("not squared", "Every token looks at every token: a grid of G × G has G² tokens, so G⁴ pairs.",
                     lambda: _scores(heads, grid, size)),
             Mistake("numbers, not bytes", "A number takes more than one byte.", lambda: _scores(heads, places, 1)),
             Mistake("the other number format", "float32 has 4 bytes, bfloat16 has 2.",
