@@ -147,7 +147,7 @@ def comparison(reports: Mapping[str, Report], prompt: str, threshold: float | in
     return figure
 
 
-def targets_figure(photos: Sequence[Photo], masks: Sequence[Shaped[np.ndarray, "m height width"]]) -> Figure:
+def targets_figure(photos: Sequence[Photo], masks: Sequence[Shaped[np.ndarray, "_ height width"]]) -> Figure:
     """Pictures and below each of them one after the other what is asked for."""
     rows = max(len(each) for each in masks)
     figure = Figure(figsize=(2.2 * len(photos), 2.3 * (rows + 1)), layout="constrained")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference import SIZES, VARIANTS, build, given_prompts, official_weights
+from reference import SIZES, VARIANTS, build, given_prompts, official_weights, relative_difference
 
 from samlite import released_sam, sam_model_registry
 from samlite.command_line import main
@@ -56,7 +56,8 @@ def test_vit_b_by_path_through_the_registry(vit_b, tmp_path):
     assert_same(sam, vit_b.sam)
     with torch.no_grad():
         answers = [model.decode_masks(vit_b.embedding, **given_prompts(model)) for model in (sam, vit_b.sam)]
-    assert all(torch.equal(one, other) for one, other in zip(*answers, strict=True))
+    for ours, plain in zip(*answers, strict=True):  # the registry's model decodes on the fast paths
+        assert relative_difference(ours, plain) < 1e-5
     with pytest.raises(ValueError, match=r"random_vit_b.pth does not fit .*24 blocks, vit_l.*those of vit_b.*more"):
         sam_model_registry["vit_l"](checkpoint=path)
 
