@@ -18,7 +18,7 @@ from samlite.rle import mask_to_rle
 
 CHAPTER = "12_segment_everything"
 TITLE = "chapter 12, segment everything"
-IMPORTS = "import numpy as np\nimport torch"
+IMPORTS = "import numpy as np"
 
 
 def _count(side: int, layers: int, downscale: int) -> dict[str, int]:

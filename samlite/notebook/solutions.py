@@ -36,6 +36,7 @@ def solutions_notebook(module: ModuleType) -> nbformat.NotebookNode:
     imports = f"from {module.__name__} import {', '.join(names)}"
     if len(imports) > 120:  # as the linter would have it
         imports = f"from {module.__name__} import (\n" + "".join(f"    {name},\n" for name in names) + ")"
+    gap = "\n" if "from samlite" in module.IMPORTS else "\n\n"  # one group of imports, or two
     cells = [
         new_markdown_cell(
             f"# Worked solutions: {module.TITLE}\n\nThe exercises stand at the end of "
@@ -43,7 +44,7 @@ def solutions_notebook(module: ModuleType) -> nbformat.NotebookNode:
             "checks yours, and is followed by the answers that look right and are not.",
             id="title",
         ),
-        new_code_cell(f"{module.IMPORTS}\n\n{imports}".strip(), id="imports"),
+        new_code_cell(f"{module.IMPORTS.strip()}{gap}{imports}".strip(), id="imports"),
     ]
     for exercise in module.EXERCISES:
         name = exercise.name.replace("_", "-")

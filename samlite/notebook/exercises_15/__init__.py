@@ -6,7 +6,7 @@ from samlite.notebook.exercises_15.picking import write_the_right_object, write_
 
 CHAPTER = "15_text_prompts"
 TITLE = "chapter 15, text prompts"
-IMPORTS = "import torch\nfrom torch.nn import functional as F"
+IMPORTS = "import torch"
 EXERCISES = (
     predict_the_text_shapes, write_the_similarity, write_contrastive_loss, write_the_text_token,
     write_the_right_object,
