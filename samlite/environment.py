@@ -59,6 +59,7 @@ TEST = (
     Requirement("onnxruntime", "onnxruntime", "1.20"),
     Requirement("onnxscript", "onnxscript", "0.4"),
     Requirement("playwright", "playwright", "1.45"),
+    Requirement("pycocotools", "pycocotools", "2.0.8"),
     Requirement("pytest", "pytest", "8.2"),
     Requirement("ray", "ray", "2.20"),
     Requirement("ruff", "ruff", "0.6"),
