@@ -25,7 +25,6 @@ from samlite import __version__
 from samlite.executors import local_executor, usable_cores
 from samlite.shards import BadItem, ShardError, ShardFolder, Work
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"}
 PHOTOS_PER_SHARD = 32
 MINIMUM_SIDE = 16  # pixels; what is smaller holds nothing to cut out
 IN_FLIGHT = 256  # shards that are handed out at once: enough for as many workers, little enough to hold in memory
@@ -214,16 +213,19 @@ def list_photos(folder: Path) -> list[str]:
 
     Hidden files and folders are left out. Raises ValueError when there is no such folder, or no photo in it.
     """
+    from samlite.images import PHOTO_ENDINGS
+
     if not folder.is_dir():
         raise ValueError(f"{str(folder)!r} is no folder: name the folder that holds the photos")
     names = []
     for path, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         here = Path(path).relative_to(folder)
-        photos = (name for name in files if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."))
+        photos = (name for name in files if Path(name).suffix.lower() in PHOTO_ENDINGS and not name.startswith("."))
         names += [(here / name).as_posix() for name in photos]
     if not names:
-        raise ValueError(f"{str(folder)!r} holds no photos: looked for names that end in {', '.join(sorted(SUFFIXES))}")
+        endings = ", ".join(sorted(PHOTO_ENDINGS))
+        raise ValueError(f"{str(folder)!r} holds no photos: looked for names that end in {endings}")
     return sorted(names)
 
 

@@ -10,12 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from tqdm import tqdm
 
 from samlite import coco
 from samlite.automatic import SamAutomaticMaskGenerator
-from samlite.images import read_photo
+from samlite.images import PHOTO_ENDINGS, read_photo
 from samlite.segment_command import model_of
 
 NUMBERS = {  # argument of the generator: (type, what it is)
@@ -67,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
                 kept += 1
             else:
                 annotations = masks_of(generator, photo)
+                coco.write_json(target, annotations)
             if args.png and not (output / photo.name / "masks.csv").is_file():
                 coco.write_pngs(output / photo.name, annotations)
-            coco.write_json(target, annotations)
         except (ValueError, TypeError, OSError) as error:
             failed += 1
             tqdm.write(f"{photo.name}: skipped, {error}", file=sys.stderr)
@@ -97,8 +96,9 @@ def find_photos(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise ValueError(f"there is no photo and no folder {str(path)!r}")
-    kinds = Image.registered_extensions()
-    photos = sorted(file for file in path.iterdir() if file.suffix.lower() in kinds and not file.name.startswith("."))
+    photos = sorted(
+        file for file in path.iterdir() if file.suffix.lower() in PHOTO_ENDINGS and not file.name.startswith(".")
+    )
     if not photos:
         found = ", ".join(sorted({file.suffix or "no ending" for file in path.iterdir()}))
         raise ValueError(f"folder {str(path)!r} holds no photo; its files end in {found or 'nothing at all'}")

@@ -31,6 +31,7 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"}  # what counts as one in a folder
 MAXIMUM_PIXELS = 2**27  # 134 million: 384 MiB once decoded, more than any hand-held camera but the very largest
 
 ACCEPTED_NUMBERS = "uint8 in 0…255, float in 0…1, or uint16 in 0…65535"

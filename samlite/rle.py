@@ -27,12 +27,15 @@ def mask_to_rle(mask: Bool[np.ndarray, "height width"]) -> Rle:
 
 def rle_to_mask(rle: Mapping[str, Any]) -> Bool[np.ndarray, "height width"]:
     """Runs → mask (H, W); both kinds of ``counts``. Raises ValueError when they do not fill the size."""
-    height, width = rle["size"]
-    counts = _counts(rle)
-    if sum(counts) != height * width:
-        raise ValueError(f"rle has runs of {sum(counts)} pixels in all, its size {height}×{width} has {height * width}")
-    inside = np.arange(len(counts)) % 2 == 1
-    return np.repeat(inside, counts).reshape(width, height).T
+    return from_runs(_counts(rle), *rle["size"])
+
+
+def from_runs(runs: list[int], height: int, width: int) -> Bool[np.ndarray, "height width"]:
+    """Lengths of runs of 0, 1, 0, 1, … down the columns → a mask. Raises ValueError when they do not fill it."""
+    if min(runs, default=0) < 0 or sum(runs) != height * width:
+        raise ValueError(f"its runs cover {sum(runs)} pixels, the photo has {height}·{width} = {height * width}")
+    inside = np.arange(len(runs)) % 2 == 1
+    return np.repeat(inside, runs).reshape(width, height).T
 
 
 def area_from_rle(rle: Mapping[str, Any]) -> int:
@@ -60,26 +63,32 @@ def compress_rle(rle: Mapping[str, Any]) -> Rle:
 
 
 def decompress_rle(rle: Mapping[str, Any]) -> Rle:
-    """``counts`` as a list again. Raises ValueError for a string that ends within a number."""
-    text = rle["counts"]
-    if isinstance(text, bytes):
-        text = text.decode("ascii")
-    counts: list[int] = []
-    number = shift = 0
-    for character in text:
-        group = ord(character) - 48
-        number |= (group & 31) << shift
+    """``counts`` as a list again. Raises ValueError when the text is damaged."""
+    return {"size": list(rle["size"]), "counts": unpack_counts(rle["counts"])}
+
+
+def unpack_counts(text: str | bytes) -> list[int]:
+    """COCO's string → lengths of runs; the other way round from `compress_rle`.
+
+    Raises ValueError when the text ends within a number or holds other characters.
+    """
+    codes = [code - 48 for code in (text.encode() if isinstance(text, str) else text)]
+    if codes and (min(codes) < 0 or max(codes) > 63 or codes[-1] & 32):
+        raise ValueError("its packed counts are damaged")
+    runs: list[int] = []
+    value = shift = 0
+    for code in codes:
+        value |= (code & 31) << shift
         shift += 5
-        if group & 32:
+        if code & 32:
             continue
-        if group & 16:
-            number -= 1 << shift
-        counts.append(number + counts[-2] if len(counts) > 2 else number)
-        number = shift = 0
-    if shift:
-        raise ValueError(f"rle ends within a number, after {len(counts)} runs: its string was cut off")
-    return {"size": list(rle["size"]), "counts": counts}
+        if code & 16:  # the highest bit of the last group is the sign
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return runs
 
 
 def _counts(rle: Mapping[str, Any]) -> list[int]:
-    return rle["counts"] if isinstance(rle["counts"], list) else decompress_rle(rle)["counts"]
+    counts = rle["counts"]
+    return unpack_counts(counts) if isinstance(counts, (str, bytes)) else [int(run) for run in counts]

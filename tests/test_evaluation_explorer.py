@@ -28,7 +28,7 @@ def explorer():
 
 def test_everything_is_chosen_at_first(explorer):
     assert explorer.images == ["a", "b", "c"] and explorer.prompt == "1 click" and explorer.threshold == 0.75
-    assert bytes(explorer._shown.value).startswith(b"\x89PNG")
+    assert explorer._shown.png.startswith(b"\x89PNG")
     assert "1 click on 3 of 3 images, threshold 0.75: tiny 0.50 selected, 25% above; discs 0.40" in repr(explorer)
     assert explorer._shown.alt == explorer.describe()
 

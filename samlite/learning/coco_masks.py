@@ -1,12 +1,13 @@
-"""Masks as COCO writes them: polygons, or runs of pixels ("RLE"), counted down one column after the other.
+"""Masks as COCO writes them: polygons, or runs of pixels ("RLE"), see `samlite.rle`.
 
 Of COCO's three ways a file may use any, mask by mask: a list of polygons, ``{"size": [h, w], "counts": [5, 3, …]}``, or
-the same with the counts packed into text. COCO's own C code is not needed. Source: the COCO format (Lin et al., 2014)
-and the file ``maskApi.c`` of its tools, for the packed text.
+the same with the counts packed into text. COCO's own C code is not needed. Source: the COCO format (Lin et al., 2014).
 """
 
 import numpy as np
 from jaxtyping import Bool
+
+from samlite.rle import rle_to_mask
 
 
 def decode_segmentation(segmentation: object, height: int, width: int) -> Bool[np.ndarray, "height width"]:
@@ -22,41 +23,7 @@ def decode_segmentation(segmentation: object, height: int, width: int) -> Bool[n
         )
     if list(segmentation["size"]) != [height, width]:
         raise ValueError(f"its runs fill {segmentation['size']} (height, width), the photo has [{height}, {width}]")
-    counts = segmentation["counts"]
-    runs = unpack_counts(counts) if isinstance(counts, (str, bytes)) else [int(run) for run in counts]
-    return from_runs(runs, height, width)
-
-
-def from_runs(runs: list[int], height: int, width: int) -> Bool[np.ndarray, "height width"]:
-    """Lengths of runs of 0, 1, 0, 1, … down the columns → a mask. Raises ValueError when they do not fill it."""
-    if min(runs, default=0) < 0 or sum(runs) != height * width:
-        raise ValueError(f"its runs cover {sum(runs)} pixels, the photo has {height}·{width} = {height * width}")
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(width, height).T
-
-
-def unpack_counts(text: str | bytes) -> list[int]:
-    """Packed counts → lengths of runs.
-
-    Each number is cut into groups of five bits, the lowest first; a sixth bit says that another group follows, and 48
-    makes a printable character of it. From the fourth number on, what is written is the difference to the number two
-    before. Raises ValueError when the text ends within a number or holds other characters.
-    """
-    codes = [code - 48 for code in (text.encode() if isinstance(text, str) else text)]
-    if codes and (min(codes) < 0 or max(codes) > 63 or codes[-1] & 32):
-        raise ValueError("its packed counts are damaged")
-    runs: list[int] = []
-    value = shift = 0
-    for code in codes:
-        value |= (code & 31) << shift
-        shift += 5
-        if code & 32:
-            continue
-        if code & 16:  # the highest bit of the last group is the sign
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    return runs
+    return rle_to_mask(segmentation)
 
 
 def _from_polygons(polygons: list, height: int, width: int) -> Bool[np.ndarray, "height width"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -12,6 +11,7 @@ from jaxtyping import Bool, Int, UInt8
 from samlite.automatic import SamAutomaticMaskGenerator
 from samlite.boxes import non_maximum_suppression
 from samlite.notebook import automatic_views, style
+from samlite.notebook.live_picture import LivePicture
 from samlite.sam import Sam
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class AutomaticExplorer(ipywidgets.VBox):
             )
             for name, (text, most) in SLIDERS.items()
         }  # fmt: skip
-        self._picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="36em"))
+        self._picture = LivePicture("36em")
         self._words = ipywidgets.HTML()
         self._at_rest = True
         for slider in self.sliders.values():
@@ -138,8 +138,5 @@ class AutomaticExplorer(ipywidgets.VBox):
     def _update(self) -> None:
         if not self._at_rest:
             return
-        figure = automatic_views.everything(self.photo, {"": self.masks}, panel=6)
-        data = BytesIO()
-        style.drawn(figure).save(data, format="PNG")
-        self._picture.value = data.getvalue()
+        self._picture.show(automatic_views.everything(self.photo, {"": self.masks}, panel=6), self.words)
         self._words.value = f"<p>{self.words}</p><pre>{self.code}</pre>"

@@ -77,6 +77,7 @@ def counts_by_threshold(curves: Mapping[str, tuple[Float[np.ndarray, " t"], Sequ
     ):
         axes.plot(thresholds, counts, color=colour)
         axes.set(xlabel=name, ylim=(0, total * 1.05), xlim=(thresholds[0], thresholds[-1]))
+        axes.locator_params(axis="x", nbins=3)  # or the ends of two panels run into each other
     figure.axes[0].set_ylabel("masks left")
     return figure
 

@@ -7,7 +7,6 @@ with the controls, code does with ``choose``; ``picture`` is what a page without
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import ipywidgets
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from samlite.learning.report import Report
 from samlite.notebook import style
 from samlite.notebook.evaluation_plots import comparison
+from samlite.notebook.live_picture import LivePicture
 
 if TYPE_CHECKING:
     from IPython.display import Image as ShownImage
@@ -46,7 +46,7 @@ class EvaluationExplorer(ipywidgets.VBox):
         self._threshold = ipywidgets.FloatSlider(
             0.75, min=0.5, max=0.95, step=0.05, description="threshold", continuous_update=False, **wide
         )
-        self._shown = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
+        self._shown = LivePicture()
         self._words = ipywidgets.HTML()
         for control in (self._images, self._prompt, self._threshold):
             control.observe(lambda _: self._show(), "value")
@@ -122,8 +122,5 @@ class EvaluationExplorer(ipywidgets.VBox):
         return f"EvaluationExplorer: {self.describe()}"
 
     def _show(self) -> None:
-        file = BytesIO()
-        style.drawn(self.figure()).save(file, format="PNG")
-        self._shown.value = file.getvalue()
-        self._shown.alt = self.describe()
+        self._shown.show(self.figure(), self.describe())
         self._words.value = f"<code>{self.code}</code>"

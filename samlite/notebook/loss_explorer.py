@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import ipywidgets
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 
 from samlite.learning.free_masks import LossSettings, free_masks, nested_answers
 from samlite.notebook import style
+from samlite.notebook.live_picture import LivePicture
 from samlite.notebook.training_views import free_mask_rows
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class LossExplorer(ipywidgets.VBox):
             "seed": ipywidgets.IntSlider(0, min=0, max=20, description="seed", **wide),
         }
         self.answers = nested_answers()
-        self.shown = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+        self.shown = LivePicture()
         self.words = ipywidgets.HTML()
         self._setting = False
         super().__init__([*self.controls.values(), self.shown, self.words])
@@ -106,8 +106,5 @@ class LossExplorer(ipywidgets.VBox):
         chosen = {name: control.value for name, control in self.controls.items()}
         seed = chosen.pop("seed")
         self.maps, self.overlap = free_masks(self.answers, LossSettings(**chosen), seed=seed)
-        file = BytesIO()
-        style.drawn(self.figure()).save(file, format="PNG")
-        self.shown.value = file.getvalue()
-        self.shown.alt = self.describe()
+        self.shown.show(self.figure(), self.describe())
         self.words.value = f"{self.describe()}<pre>{self.code}</pre>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import ipywidgets
@@ -16,6 +15,7 @@ from torch import Tensor
 from samlite.masks import overlay_masks
 from samlite.notebook import attention_views, style
 from samlite.notebook.decoder_views import DecoderViews
+from samlite.notebook.live_picture import LivePicture
 from samlite.notebook.style import BLUE, FAINT, INK, PAPER
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class MaskVectorEditor(ipywidgets.VBox):
             "kept": ipywidgets.IntSlider(channels, min=0, max=channels, description="channels kept", **wide),
             "moved": ipywidgets.Checkbox(False, description="every weight one channel on", **wide),
         }
-        self.shown = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+        self.shown = LivePicture()
         self.words = ipywidgets.HTML()
         self._editing = False
         super().__init__([*self.controls.values(), self.shown, self.words])
@@ -167,8 +167,5 @@ class MaskVectorEditor(ipywidgets.VBox):
     def _show(self, _change: object = None) -> None:
         if self._editing:
             return
-        file = BytesIO()
-        style.drawn(self.figure()).save(file, format="PNG")
-        self.shown.value = file.getvalue()
-        self.shown.alt = self.describe()
+        self.shown.show(self.figure(), self.describe())
         self.words.value = f"{self.describe()}<pre>{self.code}</pre>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import ipywidgets
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from samlite.masked_autoencoder import MaskedAutoencoder
 from samlite.notebook import style
+from samlite.notebook.live_picture import LivePicture
 from samlite.notebook.masking_views import Rebuilt, rebuild, rebuilds
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class MaskingSlider(ipywidgets.VBox):
             "percent": ipywidgets.IntSlider(75, min=5, max=95, step=5, description="percent hidden", **wide),
             "seed": ipywidgets.IntSlider(0, min=0, max=20, description="other patches", **wide),
         }
-        self.shown = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+        self.shown = LivePicture()
         self.words = ipywidgets.HTML()
         self._hiding = False
         super().__init__([*self.controls.values(), self.shown, self.words])
@@ -105,8 +105,6 @@ class MaskingSlider(ipywidgets.VBox):
     def _show(self, _change: object = None) -> None:
         if self._hiding:
             return
-        file, rebuilt = BytesIO(), self.rebuilt
-        style.drawn(rebuilds([rebuilt])).save(file, format="PNG")
-        self.shown.value = file.getvalue()
-        self.shown.alt = self._words(rebuilt)
+        rebuilt = self.rebuilt
+        self.shown.show(rebuilds([rebuilt]), self._words(rebuilt))
         self.words.value = f"{self._words(rebuilt)}<pre>{self.code}</pre>"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import ipywidgets
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 
 from samlite.notebook import style
 from samlite.notebook.cost_model import ModelCost, Plan
+from samlite.notebook.live_picture import LivePicture
 from samlite.notebook.scale_plots import where_it_goes
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ScaleExplorer(ipywidgets.VBox):
             "masks_a_photo": whole(round(plan.masks_a_photo), min=1, max=500, description="masks a photo", **wide),
             "bytes_a_mask": whole(round(plan.bytes_a_mask), min=20, max=20000, description="bytes a mask", **wide),
         }  # fmt: skip
-        self.shown, self.words = ipywidgets.Image(format="png", layout={"max_width": "100%"}), ipywidgets.HTML()
+        self.shown, self.words = LivePicture(), ipywidgets.HTML()
         self._several = False
         super().__init__([*self.controls.values(), self.shown, self.words])
         for control in self.controls.values():
@@ -119,7 +119,5 @@ class ScaleExplorer(ipywidgets.VBox):
     def _show(self, _change: object = None) -> None:
         if self._several:
             return
-        file = BytesIO()
-        style.drawn(self.figure()).save(file, format="PNG")
-        self.shown.value, self.shown.alt = file.getvalue(), self.describe()
+        self.shown.show(self.figure(), self.describe())
         self.words.value = f"{self.describe()}<pre style='white-space:pre-wrap'>{self.code}</pre>"

@@ -7,7 +7,6 @@ with the slider, code does with `look`; `picture` is what a page without a kerne
 from __future__ import annotations
 
 from collections import Counter
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from samlite.notebook import style
 from samlite.notebook.ledger import Entry, ShapeLedger, shape_ledger
+from samlite.notebook.live_picture import LivePicture
 from samlite.notebook.plots import components_as_colours
 from samlite.notebook.steps import STEPS
 from samlite.notebook.style import DIVERGING, PAPER, SEQUENTIAL
@@ -130,7 +130,7 @@ class TensorFollower(ipywidgets.VBox):
             0, 0, len(self.entries) - 1, description="step", readout=False, continuous_update=False,
             layout=ipywidgets.Layout(width="95%"),
         )  # fmt: skip
-        self._shown = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
+        self._shown = LivePicture()
         self._words = ipywidgets.HTML()
         self._slider.observe(lambda _: self._show(), "value")
         super().__init__([self._slider, self._shown, self._words])
@@ -186,10 +186,7 @@ class TensorFollower(ipywidgets.VBox):
         return f"TensorFollower: {self.describe()}"
 
     def _show(self) -> None:
-        file = BytesIO()
-        style.drawn(self.figure()).save(file, format="PNG")
-        self._shown.value = file.getvalue()
-        self._shown.alt = self.describe()
+        self._shown.show(self.figure(), self.describe())
         self._words.value = f"<code>{self.code}</code>"
 
 

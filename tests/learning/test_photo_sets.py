@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from samlite.learning.coco_masks import decode_segmentation, from_runs, unpack_counts
+from samlite.learning.coco_masks import decode_segmentation
 from samlite.learning.photo_sets import PhotoSetError, read_photo_set
+from samlite.rle import from_runs, unpack_counts
 
 HEIGHT, WIDTH = 20, 30
 

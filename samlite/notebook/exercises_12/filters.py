@@ -1,8 +1,7 @@
-"""The exercises of chapter 12, segment everything: candidates, stability, duplicates, run lengths."""
+"""The two filters after the decoder: stability, and one mask of each. (chapter 12)"""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from functools import partial
 
@@ -12,98 +11,6 @@ import torch
 from samlite.boxes import non_maximum_suppression
 from samlite.masks import stability_scores
 from samlite.notebook.exercises import Exercise, Mistake, Stage
-from samlite.notebook.variants import by_seed, fill
-from samlite.point_grids import crop_boxes, layer_point_grids
-from samlite.rle import mask_to_rle
-
-CHAPTER = "12_segment_everything"
-TITLE = "chapter 12, segment everything"
-IMPORTS = "import numpy as np"
-
-
-def _count(side: int, layers: int, downscale: int) -> dict[str, int]:
-    _, of_layer = crop_boxes((1500, 2000), layers, 512 / 1500)
-    grids = layer_point_grids(side, layers, downscale)
-    clicks = sum(len(grids[layer]) for layer in of_layer)
-    return {"photos encoded": len(of_layer), "clicks": clicks, "candidates": 3 * clicks}
-
-
-def _count_with(
-    side: int, layers: int, downscale: int, *, first: int = 0, per_side: bool = False, shrink: int | None = None,
-    once: bool = False, masks: int = 3,
-) -> dict[str, int]:  # fmt: skip
-    """The counts by arithmetic, with switches for what easily goes wrong."""
-    crops = [(2**layer if per_side else 4**layer) for layer in range(first, layers + 1)]
-    points = [(side // (downscale if shrink is None else shrink) ** layer) ** 2 for layer in range(first, layers + 1)]
-    clicks = sum(n if once else n * c for n, c in zip(points, crops, strict=True))
-    return {"photos encoded": sum(crops), "clicks": clicks, "candidates": masks * clicks}
-
-
-def _count_candidates(side: int = 32, layers: int = 1, downscale: int = 2) -> Exercise:
-    photos = " + ".join(f"{4**layer}" for layer in range(layers + 1))
-    clicks = " + ".join(f"{4**layer} * {side // downscale**layer} ** 2" for layer in range(layers + 1))
-    answer = f'    "photos encoded": {photos},\n    "clicks": {clicks},\n    "candidates": 3 * ({clicks}),'
-    mistakes = [
-        Mistake("three masks forgotten", "Every click gives three candidates, before any filter.",
-                lambda: _count_with(side, layers, downscale, masks=1)),
-        Mistake("four masks", "There are four output tokens, but one of them is for the IoU: three masks a click.",
-                lambda: _count_with(side, layers, downscale, masks=4)),
-        Mistake("layer 0 forgotten", "The whole photo is layer 0. It is encoded and clicked, too.",
-                lambda: _count_with(side, layers, downscale, first=1)),
-        Mistake("crops counted along one side", "A layer has 2ⁱ crops along *each* side: 4ⁱ in all.",
-                lambda: _count_with(side, layers, downscale, per_side=True)),
-        Mistake("grid not thinned out", "From layer to layer the points per side are divided by the factor.",
-                lambda: _count_with(side, layers, downscale, shrink=1)),
-        Mistake("thinned out in the area only", "The factor divides the points along a side, so a grid has "
-                "factor² times fewer points.", lambda: _thin_by_area(side, layers, downscale)),
-        Mistake("one grid a layer", "Each crop is clicked with the whole grid of its layer.",
-                lambda: _count_with(side, layers, downscale, once=True)),
-    ]  # fmt: skip
-    return Exercise(
-        name="count_candidates",
-        title="How much work is everything?",
-        difficulty=1,
-        minutes=6,
-        question=fill(
-            """
-`SamAutomaticMaskGenerator(model, points_per_side=$side, crop_n_layers=$layers, crop_n_points_downscale_factor=$factor)`
-gets one photo. How many times does the image encoder run, how many clicks are decoded, and how many candidate masks
-does that give before any filter?
-""",
-            side=side,
-            layers=layers,
-            factor=downscale,
-        ),
-        code=(
-            'work = {\n    # <answer: "photos encoded": ..., "clicks": ..., "candidates": ...,>\n'
-            + answer
-            + "\n    # </answer>\n}\n\ncount_candidates.check(work)\n"
-        ),
-        expected=lambda: _count(side, layers, downscale),
-        mistakes=mistakes,
-        hints=["Layer i has 2ⁱ crops along each side of the photo, layer 0 is the photo itself.",
-               "A crop of layer i is clicked on a grid of points_per_side // factorⁱ along each side."],
-        explanation="""
-The encoder runs once a crop, the decoder once a click. On a GPU the first is the cost, on a CPU the second: there the
-number of clicks is what one saves on.
-""",
-    )  # fmt: skip
-
-
-def _thin_by_area(side: int, layers: int, downscale: int) -> dict[str, int]:
-    clicks = sum(4**layer * (side**2 // downscale**layer) for layer in range(layers + 1))
-    return {"photos encoded": sum(4**layer for layer in range(layers + 1)), "clicks": clicks, "candidates": 3 * clicks}
-
-
-def _draw_counts(generator: random.Random) -> dict[str, int]:
-    return {
-        "side": generator.choice((16, 24, 32, 40, 48, 64)),
-        "layers": generator.choice((1, 2)),
-        "downscale": generator.choice((2, 4)),
-    }
-
-
-count_candidates = by_seed(_count_candidates, _draw_counts)
 
 
 def _stability(logits: torch.Tensor, threshold: float, offset: float) -> torch.Tensor:
@@ -289,75 +196,3 @@ The boxes decide, not the masks: two crossing sticks have one box and two masks,
 masks would be right and dearer; the released code compares boxes.
 """,
 )  # fmt: skip
-
-
-def _runs(mask: np.ndarray) -> np.ndarray:
-    return np.array(mask_to_rle(mask)["counts"])
-
-
-def _runs_with(
-    mask: np.ndarray, *, order: str = "F", inside_first: bool = False, no_zero: bool = False, shift: int = 0,
-    starts: bool = False, drop_last: bool = False,
-) -> np.ndarray:  # fmt: skip
-    pixels = mask.ravel(order=order)
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1 + shift
-    borders = np.concatenate([[0], changes, [pixels.size]])
-    counts = np.diff(borders)
-    if starts:
-        return borders[:-1]
-    if drop_last:
-        counts = counts[:-1]
-    lead = pixels[0] if not inside_first else not pixels[0]
-    return counts if no_zero or not lead else np.concatenate([[0], counts])
-
-
-_L = np.array([[0, 0, 1, 0], [0, 1, 1, 0], [0, 1, 1, 1]], bool)
-_CORNER = np.array([[1, 1, 0, 0, 1], [1, 0, 0, 1, 1], [0, 0, 1, 1, 1], [1, 0, 0, 0, 0]], bool)
-
-write_runs = Exercise(
-    name="write_runs",
-    title="A mask as runs",
-    difficulty=3,
-    minutes=12,
-    question="""
-Write the run-length encoding that COCO files use: the lengths of the runs of equal pixels, **column by column**, as an
-array. The first number counts background; where the first pixel is inside the mask, it is 0.
-""",
-    code="""
-def runs(mask):
-    # <answer: result = ...>
-    pixels = mask.ravel(order="F")
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
-    borders = np.concatenate([[0], changes, [pixels.size]])
-    lengths = np.diff(borders)
-    result = np.concatenate([[0], lengths]) if pixels[0] else lengths
-    # </answer>
-    return result
-
-
-write_runs.check(runs)
-""",
-    expected=_runs,
-    stages=[Stage("begins outside", lambda: (_L,)), Stage("begins inside", lambda: (_CORNER,))],
-    mistakes=[
-        Mistake("row by row", "COCO goes down the columns: `order=\"F\"`.", partial(_runs_with, order="C")),
-        Mistake("no leading zero", "The first run is background, 0 pixels long where the mask begins at once. Without "
-                "it inside and outside are swapped.", partial(_runs_with, no_zero=True)),
-        Mistake("first run counts the mask", "The other way round: the first number counts background.",
-                partial(_runs_with, inside_first=True)),
-        Mistake("off by one", "pixels[1:] is shifted by one: a change found at i begins a run at i + 1.",
-                partial(_runs_with, shift=-1)),
-        Mistake("starts instead of lengths", "These are the places where runs begin; take their differences.",
-                partial(_runs_with, starts=True)),
-        Mistake("last run forgotten", "The runs fill the picture: they sum to H · W.",
-                partial(_runs_with, drop_last=True)),
-    ],
-    hints=["`mask.ravel(order=\"F\")` lays the columns one after the other.",
-           "A run ends where a pixel differs from the next one."],
-    explanation="""
-`samlite.rle` does the same, and `compress_rle` then writes the differences of the runs in 6 bits a character. A mask is
-as long as its border, not as its area.
-""",
-)  # fmt: skip
-
-EXERCISES = (count_candidates, write_stability, write_suppression, write_runs)
