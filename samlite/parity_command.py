@@ -5,10 +5,13 @@ import importlib.metadata
 import json
 import platform
 import time
+from itertools import chain
 from pathlib import Path
 
 import torch
 
+from samlite.released.live_official import live_official
+from samlite.released.official_package import is_installed
 from samlite.released.parity import Rung, ladder
 
 RESULTS = Path(__file__).resolve().parent.parent / "book" / "results" / "parity.json"
@@ -25,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     """0 when every rung holds, 1 when one does not. Raises OSError without the golden files."""
     rungs = []
     print(f"{'reference':20s} {'model':12s} {'stage':32s} {'largest':>9s} {'mean':>9s}  allowed")
-    for rung in ladder(args.full, args.device):
+    live = live_official(device=args.device) if is_installed() else ()
+    for rung in chain(ladder(args.full, args.device), live):
         rungs.append(rung)
         print(line(rung), flush=True)
     for path in [args.json] * bool(args.json) + [RESULTS] * args.book:
@@ -34,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"wrote {path}")
     if not version("transformers"):
         print("transformers is not installed: nothing was compared with it (pip install transformers)")
+    if not is_installed():
+        print("segment-anything is not installed: nothing ran beside it (pip install segment-anything torchvision)")
     broken = [rung for rung in rungs if not rung.holds]
     if broken:
         print(f"{len(broken)} of {len(rungs)} rungs broke; the first is {broken[0].model}: {broken[0].stage}")
@@ -59,6 +65,7 @@ def as_table(rungs: list[Rung], device: str) -> dict[str, object]:
         "dtype": "float32",
         "torch": torch.__version__,
         "transformers": version("transformers"),
+        "segment_anything": version("segment_anything"),
         "rungs": [rung._asdict() | {"holds": rung.holds} for rung in rungs],
     }
 

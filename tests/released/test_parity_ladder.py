@@ -117,9 +117,10 @@ def test_the_command_writes_the_table_and_fails_when_a_rung_breaks(monkeypatch, 
     pytest.importorskip("transformers")
     short = lambda full, device: parity.live("tiny", golden_files.build("tiny").to(device), torch.ones(1, 3, 128, 128))  # noqa: E731
     monkeypatch.setattr(parity_command, "ladder", short)
+    monkeypatch.setattr(parity_command, "is_installed", lambda: False)
     assert main(["parity", "--json", str(tmp_path / "new" / "parity.json")]) == 0
     table = json.loads((tmp_path / "new" / "parity.json").read_text(encoding="utf-8"))
-    assert {"date", "device", "dtype", "torch", "transformers", "rungs"} == set(table)
+    assert {"date", "device", "dtype", "torch", "transformers", "segment_anything", "rungs"} == set(table)
     assert len(table["rungs"]) == 3 and all(rung["holds"] for rung in table["rungs"])
     assert "all 3 rungs hold" in capsys.readouterr().out
 
