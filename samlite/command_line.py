@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser(chosen).parse_args(argv)
         command = COMMANDS[arguments.command]
         return getattr(import_module(command.module), command.run)(arguments)
-    except (environment.SetupError, ValueError, OSError) as error:
+    except (environment.SetupError, ValueError, OSError, MemoryError) as error:
         if os.environ.get("SAMLITE_TRACEBACK"):
             raise
         print(f"samlite: {error}", file=sys.stderr)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from samlite import __version__, environment
+from samlite import __version__, environment, free_memory
 
 PACKAGES = (
     "torch", "numpy", "einops", "jaxtyping", "beartype", "safetensors", "pillow", "scikit-image", "matplotlib",
@@ -46,6 +46,7 @@ def examine() -> dict:
         "memory": memory(),
         "disk": {"free_gb": round(shutil.disk_usage(environment.ROOT).free / 1e9, 1)},
         "weights": shipped_weights(),
+        "models": [],
         "torch": None,
         "trials": [],
         "problems": [],
@@ -56,6 +57,7 @@ def examine() -> dict:
         return report
     try:
         report["torch"] = torch_report()
+        report["models"] = models_report()
         report["trials"] = [try_a_click(device) for device in report["torch"]["devices"]]
     except FileNotFoundError as error:
         report["problems"].append(f"{error}.")
@@ -72,18 +74,9 @@ def installed_version(distribution: str) -> str | None:
 
 
 def memory() -> dict[str, float | None]:
-    """Main memory in GB, None where this system does not say."""
-    total = available = None
-    try:
-        import psutil
-
-        total, available = psutil.virtual_memory().total, psutil.virtual_memory().available
-    except ImportError:
-        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-            total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-            if "SC_AVPHYS_PAGES" in os.sysconf_names:  # Linux; macOS has none
-                available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    in_gb = (round(size / 1e9, 1) if size is not None else None for size in (total, available))
+    """Main memory in GB, within the limits of a container around this process; None where nobody says."""
+    found = free_memory.memory()
+    in_gb = (None if size is None else round(size / 1e9, 1) for size in (found.total, found.free))
     return dict(zip(("total_gb", "free_gb"), in_gb, strict=True))
 
 
@@ -111,6 +104,31 @@ def torch_report() -> dict:
     if torch.backends.mps.is_available():
         devices["mps"] = "Apple GPU"
     return {"cuda_build": torch.version.cuda, "threads": torch.get_num_threads(), "devices": devices}
+
+
+def models_report() -> list[dict]:
+    """Each model, its file, what it needs in main memory in MB, and whether that is free here (None: nobody says)."""
+    from samlite.memory import encoding_bytes, free_bytes, weight_bytes
+    from samlite.registry import TEXT_WEIGHTS, TINY_WEIGHTS, sam_model_registry
+    from samlite.released.official_files import CHECKPOINTS
+
+    files = {path.stem: path.name for path in (TINY_WEIGHTS, TEXT_WEIGHTS)}
+    files |= {name: known.file for name, known in CHECKPOINTS.items()}
+    free, rows = free_bytes(), []
+    for name, build in sam_model_registry.items():
+        if name != "default":
+            sam = build(device="meta")
+            weights, photo = weight_bytes(sam), encoding_bytes(sam)
+            rows.append(
+                {
+                    "model": name,
+                    "file": files.get(name),
+                    "weights_mb": round(weights / 1e6, 1),
+                    "photo_mb": round(photo / 1e6, 1),
+                    "fits": None if free is None else weights + photo <= free,
+                }
+            )
+    return rows
 
 
 def try_a_click(device: str) -> dict:
@@ -167,6 +185,10 @@ def as_text(report: dict) -> str:
         rows += [(f"device {name}", what) for name, what in report["torch"]["devices"].items()]
     for weights in report["weights"]:
         rows.append((weights["file"], f"{weights['megabytes']} MB, SHA-256 {weights['sha256']}"))
+    for model in report["models"]:
+        fits = {True: "fits here", False: "does not fit here", None: "free memory unknown"}[model["fits"]]
+        needs = f"{model['weights_mb']:.0f} MB of weights, {model['photo_mb']:.0f} MB more to encode a photo"
+        rows.append((f"model {model['model']}", f"{needs}: {fits} ({model['file'] or 'random weights'})"))
     for trial in report["trials"]:
         rows.append(
             (

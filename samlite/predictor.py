@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Num, Shaped
 from torch import Tensor
 
-from samlite import prompt_checks
+from samlite import memory, prompt_checks
 from samlite.frames import PhotoFrames, ResizeLongestSide
 from samlite.images import read_photo
 from samlite.masks import mask_to_logits
@@ -33,6 +33,7 @@ class SamPredictor:
     def __init__(self, sam_model: Sam) -> None:
         self.model = sam_model
         self.transform = ResizeLongestSide(sam_model.image_size)
+        self._fits = False  # until the first photo has been encoded
         self.reset_image()
 
     @property
@@ -53,7 +54,8 @@ class SamPredictor:
         ``image``: a path, a PIL image, a numpy array or a torch tensor, by the rules of `samlite.images`.
         ``image_format``: "RGB", or "BGR" for an array whose channels are in that order.
 
-        Raises ValueError or TypeError that says what is wrong with the image; no photo is set then, not even the last.
+        Raises ValueError or TypeError that says what is wrong with the image, and before the first photo
+        `samlite.memory.TooLittleMemoryError` when it would not fit; no photo is set then, not even the last.
         """
         self.reset_image()
         photo = read_photo(image, image_format)
@@ -190,7 +192,11 @@ class SamPredictor:
 
     @torch.no_grad()
     def _encode(self, pixels: Float[Tensor, "1 3 h w"], frames: PhotoFrames) -> None:
-        self.features = self.model.encode_image(self.model.normalise(pixels))  # (1, 256, 64, 64)
+        if not self._fits:
+            memory.check_encoding(self.model)
+        with memory.out_of_memory_in_words(f"encoding a photo with {memory.described(self.model)}", self.device):
+            self.features = self.model.encode_image(self.model.normalise(pixels))  # (1, 256, 64, 64)
+        self._fits = True
         self.frames, self.original_size, self.input_size = frames, frames.original_size, frames.input_size
         self.is_image_set = True
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from samlite import memory
 from samlite.fast import use_fast_paths
 from samlite.released.download import official_weights
 from samlite.released.official_files import CHECKPOINTS
@@ -24,11 +25,12 @@ TRAINED_HERE_THRESHOLDS = (0.5, 0.5)
 def load_document_sam(path: str | Path, device: torch.device | str | None = None) -> Sam:
     """A document SAM from a safetensors file that samlite wrote: the file's metadata holds the sizes.
 
-    Raises FileNotFoundError when there is no such file, ValueError when it holds something else.
+    Raises FileNotFoundError when there is no such file, ValueError when it holds something else, TooLittleMemoryError.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}: train them with `python -m samlite train tiny`")
+    memory.check_weights(path.name, path.stat().st_size)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -60,16 +62,22 @@ def document_vit_h(checkpoint: str | Path | None = None, device: torch.device | 
     """The document's SAM at full size, 32 layers of 1280; random weights, for nobody has trained it."""
     if checkpoint is not None:
         return load_document_sam(checkpoint, device)
+    if not _is_meta(device):
+        memory.check_weights("document_vit_h", memory.weight_bytes(document_sam(device="meta")), device)
     return document_sam(device=device).eval()
 
 
 def _released(name: str) -> Callable[..., Sam]:
     def build(checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
         if checkpoint is None:
+            if _is_meta(device):
+                return use_fast_paths(released_sam(**CHECKPOINTS[name].sizes, device="meta")).eval()
+            memory.check_weights(name, CHECKPOINTS[name].size)
             return use_fast_paths(_move(released_sam(**CHECKPOINTS[name].sizes), device).eval())
         if str(checkpoint) in CHECKPOINTS and not Path(checkpoint).is_file():
             if str(checkpoint) != name:  # said before gigabytes come for nothing
                 raise ValueError(f"{checkpoint} is another model's checkpoint: that of this one is called {name!r}")
+            memory.check_weights(name, CHECKPOINTS[name].size)
             checkpoint = official_weights(name)
         if not Path(checkpoint).exists():
             known = CHECKPOINTS[name]
@@ -85,23 +93,29 @@ def _released(name: str) -> Callable[..., Sam]:
     ``checkpoint``: the path of the official file or of its safetensors; or {name!r}, which downloads the official
     file into the cache the first time (a file of that name goes first); None, as in the released package: random
     weights. On a CPU and without gradients it takes the fast paths of `samlite.fast`, which give the same numbers.
-    Raises FileNotFoundError, ValueError when the file is damaged or holds another model, and DownloadError.
+    Raises FileNotFoundError, ValueError when the file is damaged or holds another model, DownloadError, and
+    TooLittleMemoryError before it takes memory that is not there.
     """
     return build
 
 
 def _move(sam: Sam, device: torch.device | str | None) -> Sam:
-    """Raises ValueError in one sentence when this machine has no such device or no room on it."""
+    """Raises ValueError in one sentence when this machine has no such device, TooLittleMemoryError when it is full."""
     try:
-        return sam.to(device or "cpu")
-    except torch.OutOfMemoryError as error:
-        raise ValueError(f"{device} has too little memory for this model: use device='cpu' or a smaller one") from error
+        if device is not None and torch.device(device).type not in ("cpu", "meta"):
+            memory.check_weights(memory.described(sam), memory.weight_bytes(sam), device)
+        with memory.out_of_memory_in_words(memory.described(sam), device):
+            return sam.to(device or "cpu")
     except (AssertionError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ValueError(f"device {str(device)!r} cannot be used here ({reason}): use device='cpu'") from error
 
 
 vit_b, vit_l, vit_h = (_released(name) for name in CHECKPOINTS)
+
+
+def _is_meta(device: torch.device | str | None) -> bool:
+    return device is not None and torch.device(device).type == "meta"
 
 
 class UnknownModelError(KeyError, ValueError):

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from samlite import memory
 from samlite.released.key_map import POSITIONS, TYPES, from_official, to_official
 from samlite.released.official_files import CHECKPOINTS, how_to_get, looks_like, sha256
 from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam
@@ -29,9 +30,11 @@ def load_checkpoint(sam: Sam, path: str | os.PathLike) -> Sam:
     """Give a released SAM the weights of an official file, ``.pth`` or converted to safetensors. Returns ``sam``.
 
     ``sam`` may be on the meta device; it is on the CPU afterwards. Raises FileNotFoundError when there is no such
-    file, ValueError when it is damaged, no checkpoint, or one for a model of other sizes.
+    file, ValueError when it is damaged, no checkpoint, or one for a model of other sizes, TooLittleMemoryError before
+    it reads what would not fit. The weights are held once: what was read becomes the model's own.
     """
     path = Path(path)
+    memory.check_weights(path.name, memory.weight_bytes(sam))
     state = read_official(path)
     _check_fit(path.name, state, to_official({name: value.to("meta") for name, value in sam.state_dict().items()}))
     sam.load_state_dict(from_official({name: value.float() for name, value in state.items()}), assign=True)
