@@ -1,4 +1,4 @@
-"""Exercises to write: the loop of the annotator, and the filters that take the annotator's place."""
+"""An exercise to write: the loop of the annotator of stage 2."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from samlite.boxes import non_maximum_suppression
 from samlite.learning.annotator import correcting_click
 from samlite.masks import mask_iou
 from samlite.notebook.exercises import Exercise, Mistake, Stage
@@ -129,98 +128,5 @@ write_the_correction_loop.check(correct)
     explanation="""
 The loop is `samlite.learning.annotator.correct_proposals` for one region. There all regions of a scene are asked at
 once, and those that are good drop out of the batch.
-""",
-)  # fmt: skip
-
-
-def _filters(
-    iou_predictions: np.ndarray, stability: np.ndarray, boxes: np.ndarray, least_iou: float, least_stability: float,
-    most_overlap: float, *, either: bool = False, no_duplicates: bool = False, by: str = "iou", first: bool = False,
-    one: bool = False,
-) -> np.ndarray:  # fmt: skip
-    """Indices of the masks that stay, best first, with switches for what easily goes wrong."""
-    confident, stable = iou_predictions > least_iou, stability >= least_stability
-    passed = np.flatnonzero(confident | stable if either else confident & stable)
-    scores = {"iou": iou_predictions, "stability": stability, "order": -np.arange(len(stability))}[by]
-    if first:  # duplicates before the filters
-        everything = non_maximum_suppression(boxes, scores, most_overlap)
-        return np.array([index for index in everything if index in passed], dtype=np.int64)
-    if no_duplicates:
-        return passed[np.argsort(-scores[passed], kind="stable")]
-    kept = passed[non_maximum_suppression(boxes[passed], scores[passed], 1 - most_overlap if one else most_overlap)]
-    return kept
-
-
-def _candidates(seed: int, count: int) -> tuple[Any, ...]:
-    """Boxes in clusters, so that there are duplicates; some stable ones are not confident, and the other way round."""
-    draw = np.random.default_rng(seed)
-    corner = np.repeat(draw.integers(0, 60, (count // 4, 2)), 4, 0) + draw.integers(0, 4, (count // 4 * 4, 2))
-    boxes = np.concatenate([corner, corner + np.repeat(draw.integers(20, 30, (count // 4, 2)), 4, 0)], 1)
-    iou, stability = draw.uniform(0.5, 1, len(boxes)).round(3), draw.uniform(0.7, 1, len(boxes)).round(3)
-    return iou, stability, boxes.astype(np.int64), 0.7, 0.8, 0.7
-
-
-write_the_filters = Exercise(
-    name="write_the_filters",
-    title="Nobody looks: the three filters of stage 3",
-    difficulty=3,
-    minutes=20,
-    question="""
-N automatic masks: `iou_predictions` (N,), `stability` (N,), `boxes` (N, 4) as x1, y1, x2, y2. Keep those whose
-predicted IoU is above `least_iou` *and* whose stability is at least `least_stability`. Then go through them from the
-highest predicted IoU to the lowest, and drop each whose box overlaps a box that was kept by an IoU above
-`most_overlap`. Return the indices of what stays, an array of whole numbers, the highest predicted IoU first. The IoU of
-two boxes is that of their areas, (x2 − x1) · (y2 − y1).
-""",
-    code="""
-def box_iou(one, other):
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    both = max(width, 0) * max(height, 0)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return both / (sum(areas) - both)
-
-
-def filtered(iou_predictions, stability, boxes, least_iou, least_stability, most_overlap):
-    # <answer: kept = ...>
-    passed = np.flatnonzero((iou_predictions > least_iou) & (stability >= least_stability))
-    kept = []
-    for index in passed[np.argsort(-iou_predictions[passed], kind="stable")]:
-        if all(box_iou(boxes[index], boxes[other]) <= most_overlap for other in kept):
-            kept.append(index)
-    kept = np.array(kept)
-    # </answer>
-    return kept
-
-
-write_the_filters.check(filtered)
-""",
-    expected=_filters,
-    stages=[
-        Stage("twelve masks", lambda: _candidates(3, 12)),
-        Stage("forty masks", lambda: _candidates(11, 40)),
-    ],
-    mistakes=[
-        Mistake("one of the two is enough", "A mask must be confident *and* stable.", partial(_filters, either=True)),
-        Mistake("duplicates stay", "Many clicks of the grid fall on one object: of masks that overlap one stays.",
-                partial(_filters, no_duplicates=True)),
-        Mistake("the most stable first", "Of duplicates the one with the highest predicted IoU stays.",
-                partial(_filters, by="stability")),
-        Mistake("the first of the grid first", "Sort by the predicted IoU before you look for duplicates.",
-                partial(_filters, by="order")),
-        Mistake("duplicates before the filters", "A mask that the filters reject must not push out one that passes.",
-                partial(_filters, first=True)),
-        Mistake("overlap for distance", "A box goes when it overlaps by *more* than most_overlap.",
-                partial(_filters, one=True)),
-    ],
-    hints=[
-        "`np.flatnonzero(a & b)` gives the indices of those that pass both.",
-        "`np.argsort(-iou_predictions[passed])` sorts them from high to low.",
-        "Keep a list; append an index when it overlaps nothing in the list too much.",
-    ],
-    explanation="""
-This is non-maximum suppression behind two thresholds, as in `SamAutomaticMaskGenerator`, with
-boxes as well: the masks themselves would be more exact and cost more. The order matters twice: filters first, and the
-best mask first.
 """,
 )  # fmt: skip

@@ -1,15 +1,11 @@
-"""What lies in the folder: which shards are there, and how a mask is written down."""
+"""What lies in the folder: which shards are there, and which photos are left."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
-
-from samlite.masks import mask_area
 from samlite.notebook.exercises import Exercise, Mistake, Stage
-from samlite.rle import mask_to_rle
 
 
 def _left(count: int, size: int, names: Sequence[str]) -> list[int]:
@@ -77,98 +73,5 @@ write_resume.check(still_to_do)
     explanation="""
 No log and no database: the folder is the record. That works because a shard takes its name in one step, when all of it
 is on the disk. `ShardFolder.finished` does the same with a regular expression.
-""",
-)  # fmt: skip
-
-
-def _discs() -> list[np.ndarray]:
-    y, x = np.mgrid[:9, :14]
-    disc = (x - 6) ** 2 + (y - 4) ** 2 < 12
-    corner = (x < 3) & (y < 2)
-    return [disc, corner]
-
-
-def _real_mask() -> np.ndarray:
-    """A mask of the shipped model: the cat's face, by one click."""
-    import skimage.data
-
-    from samlite.predictor import SamPredictor
-    from samlite.registry import sam_model_registry
-
-    predictor = SamPredictor(sam_model_registry["tiny"]())
-    predictor.set_image(skimage.data.chelsea())
-    return predictor.predict([[220, 120]], [1], multimask_output=False)[0][0]
-
-
-def _runs(mask: np.ndarray) -> dict[str, object]:
-    counts = mask_to_rle(mask)["counts"]
-    return {"counts": counts, "area": int(mask_area(mask))}
-
-
-def _runs_with(
-    mask: np.ndarray, *, order: str = "F", zero: bool = True, flipped: bool = False, ends: bool = False,
-    last: bool = True,
-) -> dict[str, object]:  # fmt: skip
-    """The same with switches for what easily goes wrong."""
-    pixels = mask.ravel(order=order)
-    pixels = ~pixels if flipped else pixels
-    borders = [0, *(np.flatnonzero(pixels[1:] != pixels[:-1]) + 1).tolist(), pixels.size]
-    counts = borders[1:] if ends else np.diff(borders).tolist()
-    counts = [0, *counts] if zero and pixels[0] else counts
-    counts = counts if last else counts[:-1]
-    return {"counts": counts, "area": sum(counts[1::2])}
-
-
-write_run_lengths = Exercise(
-    name="write_run_lengths",
-    title="A mask as run lengths",
-    difficulty=4,
-    minutes=25,
-    question="""
-What stands in the shards is COCO's run lengths. Go through `mask` (H, W) column by column, from top to bottom, and
-count how many pixels in a row are outside, then inside, then outside, and so on. The first count is of pixels outside
-and may be 0. Return the counts as a list, and the mask's area **computed from the counts**.
-""",
-    code="""
-def run_lengths(mask):
-    # <answer: counts, area = ..., ...>
-    pixels = mask.ravel(order="F")
-    borders = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
-    counts = np.diff([0, *borders, pixels.size]).tolist()
-    if pixels[0]:
-        counts = [0, *counts]
-    area = sum(counts[1::2])
-    # </answer>
-    return {"counts": counts, "area": area}
-
-
-write_run_lengths.check(run_lengths)
-""",
-    expected=_runs,
-    stages=[
-        Stage("a disc", lambda: (_discs()[0],)),
-        Stage("a corner", lambda: (_discs()[1],)),
-        Stage("a mask of the model", lambda: (_real_mask(),)),
-    ],
-    mistakes=[
-        Mistake("the wrong runs added", "Every second run is inside, and the first is not.",
-                lambda mask: _runs(mask) | {"area": sum(_runs(mask)["counts"][::2])}),
-        Mistake("row by row", "Column by column: `mask.ravel(order=\"F\")`.", partial(_runs_with, order="C")),
-        Mistake("the first run left out", "A mask that begins inside begins with a run of 0 pixels outside.",
-                partial(_runs_with, zero=False)),
-        Mistake("inside and outside swapped", "The first run is outside the mask.", partial(_runs_with, flipped=True)),
-        Mistake("places for lengths", "These are the places where runs end. Their differences are the lengths.",
-                partial(_runs_with, ends=True)),
-        Mistake("the last run left out", "The counts must add up to H · W.", partial(_runs_with, last=False)),
-    ],
-    hints=[
-        "`ravel(order=\"F\")` goes column by column.",
-        "`np.flatnonzero(pixels[1:] != pixels[:-1]) + 1` are the places where a new run begins.",
-        "`np.diff` of 0, these places and the number of pixels.",
-    ],
-    explanation="""
-The number of runs grows with the *outline* of a mask and not with its area: twice the photo's side gives four times the
-pixels and twice the runs. That is why a billion masks fit on a disk. Column by column is a habit of COCO's, which comes
-from Matlab.
 """,
 )  # fmt: skip
