@@ -13,7 +13,13 @@ from samlite.annotate import run
 from samlite.executors import dask_executor, local_executor, ray_executor
 from samlite.shards import BadItem, ShardFolder
 
-ITEMS = [f"item-{number:03d}{'-bad' * (number % 13 == 5)}" for number in range(90)]
+
+def some_items(count):
+    """Names of items, some of which are bad."""
+    return [f"item-{number:03d}{'-bad' * (number % 13 == 5)}" for number in range(count)]
+
+
+ITEMS = some_items(90)
 
 EXECUTORS = {
     "threads": lambda: ThreadPoolExecutor(3),
