@@ -7,11 +7,11 @@ compressed runs. `merge` makes of many of them the one file that COCO tools read
 import csv
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from samlite.files import whole_file
 from samlite.masks import save_mask
 from samlite.rle import compress_rle, mask_to_rle, rle_to_mask
 
@@ -65,12 +65,8 @@ def merge(photos: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """Beside its place, then moved there: under its name stands the whole file or none."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
+    with whole_file(path) as unfinished:
         unfinished.write_text(json.dumps(content, allow_nan=False))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def write_pngs(folder: Path, photo: dict[str, Any]) -> None:
@@ -79,9 +75,7 @@ def write_pngs(folder: Path, photo: dict[str, Any]) -> None:
     columns = ["id", "area", "bbox", "predicted_iou", "stability_score", "point_coords", "crop_box"]
     for annotation in photo["annotations"]:
         save_mask(folder / f"{annotation['id']}.png", rle_to_mask(annotation["segmentation"]))
-    unfinished = folder / ".masks.csv.unfinished"
-    with unfinished.open("w", newline="") as file:
+    with whole_file(folder / "masks.csv") as unfinished, unfinished.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(columns)
         table.writerows([[json.dumps(annotation[column]) for column in columns] for annotation in photo["annotations"]])
-    os.replace(unfinished, folder / "masks.csv")

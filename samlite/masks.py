@@ -13,6 +13,7 @@ from PIL import Image
 from skimage.measure import label
 from torch.nn import functional as F
 
+from samlite.files import whole_file
 from samlite.frames import ResizeLongestSide
 
 # One colour a candidate, told apart by readers who do not see red and green as different (Okabe and Ito, 2008).
@@ -161,9 +162,5 @@ def save_png(path: str | os.PathLike, picture: UInt8[np.ndarray, "height width *
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"path is {str(path)!r}: it must end in .png, for other formats blur masks or lose them")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
+    with whole_file(path) as unfinished:
         Image.fromarray(picture).save(unfinished, format="PNG")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import re
-import socket
 import sys
 import threading
 import zlib
@@ -25,6 +24,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from samlite.files import whole_file
 
 FORMAT = 1  # of the shards and the manifest
 MANIFEST = "manifest.json"
@@ -93,7 +94,8 @@ class ShardFolder:
         if (shards.folder / MANIFEST).exists() and shards.finished():  # without shards there is nothing to protect
             shards._check_same(cls.open(folder).manifest)
         else:
-            write_atomically(shards.folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+            with whole_file(shards.folder / MANIFEST) as unfinished:
+                unfinished.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8", newline="\n")
         return shards
 
     @classmethod
@@ -168,7 +170,8 @@ class ShardFolder:
         report = {"items": len(items), "skipped": len(skipped), "counts": counts, "manifest_sha256": self.digest}
         text = "\n".join([*lines, _as_json({"report": report})]) + "\n"
         # No time and no name in the gzip header: the same work gives the same bytes.
-        write_atomically(self.path(number), gzip.compress(text.encode(), compresslevel=6, mtime=0))
+        with whole_file(self.path(number)) as unfinished:
+            unfinished.write_bytes(gzip.compress(text.encode(), compresslevel=6, mtime=0))
         return Report(number, len(items), tuple(skipped), counts, peak_megabytes())
 
     def read(self, number: int) -> list[dict[str, Any]]:
@@ -207,25 +210,6 @@ def _built(work: Work) -> Callable[[str], dict[str, Any]]:
         _LAST_BUILT.clear()
         _LAST_BUILT.append((work, work.build()))
     return _LAST_BUILT[0][1]
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that at no time, not even after a power cut, a part of it stands under its name."""
-    unfinished = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.unfinished")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    if os.name == "posix":  # the folder's entry must reach the disk, too
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def peak_megabytes() -> float | None:

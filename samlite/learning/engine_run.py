@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from samlite.automatic import SamAutomaticMaskGenerator
+from samlite.files import whole_file
 from samlite.learning.annotator import AnnotatedScene, Correction, Prices, Work, correct_proposals, draw_by_hand
 from samlite.learning.data_engine import (
     EngineRecipe,
@@ -148,8 +148,8 @@ class Engine:
             fit(sam, data, recipe, steps, generator, lambda loss: self.told(name, next(done) / steps))
             if kept:
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                torch.save(sam.state_dict(), kept.with_suffix(".partial"))
-                os.replace(kept.with_suffix(".partial"), kept)
+                with whole_file(kept, alone=True) as unfinished:
+                    torch.save(sam.state_dict(), unfinished)
         self.models[name] = sam
         return sam
 
@@ -230,7 +230,6 @@ def run_seed(recipe: EngineRecipe, folder: Path, told: Callable[[str, float], No
     folder.mkdir(parents=True, exist_ok=True)
     begun.write_text(json.dumps(mine, indent=1) + "\n")
     result = Engine(recipe, folder, told).result()
-    beside = path.with_suffix(".partial")
-    beside.write_text(json.dumps(result) + "\n")
-    os.replace(beside, path)
+    with whole_file(path, alone=True) as unfinished:
+        unfinished.write_text(json.dumps(result) + "\n")
     return result

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from samlite.files import whole_file
+from samlite.images import PHOTO_ENDINGS
 from samlite.learning.fine_tuning import EmbeddedSet, FineTuning, embed, fine_tune, measure
-from samlite.learning.photo_sets import PHOTO_ENDINGS, LabelledPhoto, PhotoSetError, read_photo_set
+from samlite.learning.photo_sets import LabelledPhoto, PhotoSetError, read_photo_set
 from samlite.learning.weights import save_weights
 from samlite.mask_decoder import MaskDecoder
 from samlite.registry import load_document_sam, sam_model_registry
@@ -151,9 +153,8 @@ def save(sam: Sam, path: Path, about: dict[str, object]) -> None:
         return save_weights(sam, document_sizes(sam), path, about)
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in to_official(sam.state_dict()).items()}
-    beside = path.with_suffix(".partial")
-    save_file(state, beside, metadata={"format": "pt", "training": json.dumps(about)})
-    beside.replace(path)
+    with whole_file(path) as unfinished:
+        save_file(state, unfinished, metadata={"format": "pt", "training": json.dumps(about)})
 
 
 def report(before: dict, after: dict, judged: EmbeddedSet, what: str) -> None:

@@ -27,10 +27,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from samlite.images import read_photo
+from samlite.images import PHOTO_ENDINGS, read_photo
 from samlite.learning.coco_masks import decode_segmentation
 
-PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 LAYOUTS = (
     "a COCO file (*.json); NAME.jpg with masks/NAME.png; NAME.jpg with NAME.0.png, NAME.1.png …; "
     "or NAME.jpg with NAME.mat (BSDS)"

@@ -6,7 +6,6 @@ the scenes come with exact masks, and pre-training does not look at them. Every 
 """
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from samlite.files import whole_file
 from samlite.image_encoder import ImageEncoder
 from samlite.learning.initialise import initialise_encoder
 from samlite.learning.optimiser import build_optimisers
@@ -132,9 +132,8 @@ class Pretrainer:
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".partial")
-        torch.save(state, beside)
-        os.replace(beside, path)
+        with whole_file(path, alone=True) as unfinished:
+            torch.save(state, unfinished)
 
     def load(self, path: Path) -> None:
         """Go on where ``save`` left off. Raises ValueError when the state belongs to another recipe."""
@@ -201,10 +200,9 @@ def save_autoencoder(
     """Write float16 weights; the metadata says how to build it ("config") and how it was made ("training")."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().to("cpu", torch.float16) for name, value in autoencoder.state_dict().items()}
-    beside = path.with_suffix(".partial")
     metadata = {"config": json.dumps(model), "training": json.dumps(training)}
-    save_file({name: value.contiguous() for name, value in state.items()}, beside, metadata=metadata)
-    beside.replace(path)
+    with whole_file(path) as unfinished:
+        save_file({name: value.contiguous() for name, value in state.items()}, unfinished, metadata=metadata)
 
 
 def load_autoencoder(path: Path | str = WEIGHTS) -> MaskedAutoencoder:

@@ -6,7 +6,6 @@ follows from (seed, step), so that a run that was killed goes on exactly as if i
 """
 
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samlite.fast import use_folded_decoder
+from samlite.files import whole_file
 from samlite.learning import simulate
 from samlite.learning.affinity import AffinityHead
 from samlite.learning.initialise import initialise
@@ -226,9 +226,8 @@ class Trainer:
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".partial")
-        torch.save(state, beside)
-        os.replace(beside, path)
+        with whole_file(path, alone=True) as unfinished:
+            torch.save(state, unfinished)
 
     def load(self, path: Path) -> None:
         """Go on where ``save`` left off. Raises ValueError when the state belongs to another model or seed."""

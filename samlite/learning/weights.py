@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import safe_open, save_file
 
+from samlite.files import whole_file
 from samlite.registry import TINY_WEIGHTS
 from samlite.sam import Sam
 
@@ -26,9 +27,8 @@ def save_weights(sam: Sam, model: dict[str, int], path: Path, training: dict[str
     metadata = {"config": config, "training": json.dumps(training)}
     if sam.prompt_encoder.trained_on_text:
         metadata["trained_on_text"] = sam.prompt_encoder.trained_on_text
-    beside = path.with_suffix(".partial")
-    save_file(state, beside, metadata=metadata)
-    beside.replace(path)
+    with whole_file(path) as unfinished:
+        save_file(state, unfinished, metadata=metadata)
 
 
 def read_training(path: Path) -> dict[str, object]:

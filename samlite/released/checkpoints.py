@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from samlite import memory
+from samlite.files import whole_file
 from samlite.released.key_map import POSITIONS, TYPES, from_official, to_official
 from samlite.released.official_files import CHECKPOINTS, how_to_get, looks_like, sha256
 from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam
@@ -90,12 +91,8 @@ def convert(path: Path) -> Path:
     """
     state = {name: value.contiguous() for name, value in read_official(path).items()}
     target = path.with_suffix(".safetensors")
-    beside = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        save_file(state, beside, metadata={"format": "pt", "source": path.name, "source_sha256": sha256(path)})
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_file(target) as unfinished:
+        save_file(state, unfinished, metadata={"format": "pt", "source": path.name, "source_sha256": sha256(path)})
     return target
 
 

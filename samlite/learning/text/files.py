@@ -7,6 +7,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from samlite.files import whole_file
 from samlite.learning.text.contrastive import TextImageModel
 from samlite.learning.text.vocabulary import WORDS
 from samlite.registry import TINY_WEIGHTS
@@ -23,9 +24,8 @@ def save_text_model(model: TextImageModel, path: Path, training: dict[str, objec
         "words": json.dumps(WORDS),
         "training": json.dumps(training),
     }
-    beside = path.with_suffix(".partial")
-    save_file(state, beside, metadata=metadata)
-    beside.replace(path)
+    with whole_file(path) as unfinished:
+        save_file(state, unfinished, metadata=metadata)
 
 
 def load_text_model(path: str | Path | None = None) -> TextImageModel:
