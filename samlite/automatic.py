@@ -27,8 +27,9 @@ from samlite.rle import Rle, area_from_rle, compress_rle, mask_to_rle, rle_to_ma
 from samlite.sam import Sam
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
-UPSCALING_BYTES = 2**28  # of logits at the photo's size that are held at once
-CPU_CELLS = 2**15  # prompts × cells of the grid that a CPU decodes at once: more leaves its caches and is slower
+# Of logits at the photo's size that are held at once; on a CPU, also prompts × cells of the grid decoded at once. A CPU
+# wants little of both: large tensors leave its caches, and are given back to the system and asked for again.
+UPSCALING_BYTES, CPU_UPSCALING_BYTES, CPU_CELLS = 2**28, 2**24, 2**14
 
 
 @dataclass
@@ -82,7 +83,8 @@ class SamAutomaticMaskGenerator:
     ``output_mode``: what ``segmentation`` is in a record: "binary_mask" (H, W) bool, "uncompressed_rle" or "coco_rle".
     ``progress``: show a bar.
 
-    Memory beyond the model's own: `UPSCALING_BYTES` and twice that again in between, whatever the photo's size; and
+    Memory beyond the model's own: `UPSCALING_BYTES` (on a CPU `CPU_UPSCALING_BYTES`) and twice that again in between,
+    or one mask where that is more, whatever the number of points; and
     the records. In mode "binary_mask" these are H·W bytes each: take "coco_rle" for large photos.
 
     Raises ValueError that names the argument when one is out of its range.
@@ -205,7 +207,8 @@ class SamAutomaticMaskGenerator:
             prompt, candidate = torch.nonzero(torch.ones_like(iou), as_tuple=True)
         logits, iou, points = logits[prompt, candidate], iou[prompt, candidate], points[prompt.cpu().numpy()]
         height, width = predictor.original_size
-        at_once = max(1, UPSCALING_BYTES // (4 * (height * width + model.image_size**2)))
+        limit = CPU_UPSCALING_BYTES if predictor.device.type == "cpu" else UPSCALING_BYTES
+        at_once = max(1, limit // (4 * (height * width + model.image_size**2)))
         for start in range(0, len(logits), at_once):
             here = slice(start, start + at_once)
             yield self._at_full_size(logits[here], iou[here].cpu().numpy(), points[here], crop, original_size)

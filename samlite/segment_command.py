@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from samlite.fast import use_fast_paths
 from samlite.images import read_photo
 from samlite.masks import COLOURS, as_binary, mask_area, mask_to_box, overlay_masks, save_mask, save_png
 from samlite.predictor import SamPredictor
@@ -92,13 +93,16 @@ def _segment(args: argparse.Namespace) -> dict:
 
 
 def model_of(args: argparse.Namespace) -> Sam:
-    """The model that ``--model`` and ``--checkpoint`` name. Raises ValueError when it does not ship with samlite."""
+    """The model that ``--model`` and ``--checkpoint`` name, on its fast paths: nobody looks at its steps here.
+
+    Raises ValueError when it does not ship with samlite.
+    """
     if args.model in CHECKPOINTS and args.checkpoint is None:
         raise ValueError(
             f"{args.model} does not ship with samlite: --checkpoint {args.model} downloads it once; or fetch "
             f"{CHECKPOINTS[args.model].address} and name the file with --checkpoint FILE"
         )
-    return sam_model_registry[args.model](checkpoint=args.checkpoint)
+    return use_fast_paths(sam_model_registry[args.model](checkpoint=args.checkpoint))
 
 
 def _prompt(args: argparse.Namespace) -> dict:

@@ -189,7 +189,7 @@ def test_full_size_logits_are_made_a_few_at_a_time(tiny, photo, monkeypatch):
     sizes = []
     resize = type(tiny).resize_masks
     monkeypatch.setattr(type(tiny), "resize_masks", lambda *a: sizes.append(a[1].shape[1]) or resize(*a))
-    monkeypatch.setattr(module, "UPSCALING_BYTES", 4 * 4 * (photo.shape[0] * photo.shape[1] + tiny.image_size**2))
+    monkeypatch.setattr(module, "CPU_UPSCALING_BYTES", 4 * 4 * (photo.shape[0] * photo.shape[1] + tiny.image_size**2))
     assert generate(tiny, photo, **OPEN, output_mode="coco_rle") == expected
     assert max(sizes) == 4 and len(sizes) > 10
 

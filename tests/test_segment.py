@@ -1,5 +1,6 @@
 """``python -m samlite segment``: what it writes, what it says, and how it refuses."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from safetensors.torch import save_file
 
 from samlite import SamPredictor, document_sam
 from samlite.command_line import main
-from samlite.registry import load_document_sam
+from samlite.fast import FoldedMaskDecoder
+from samlite.registry import load_document_sam, sam_model_registry
+from samlite.segment_command import model_of
 
 CONFIG = {
     "image_size": 128, "patch_size": 8, "width": 32, "depth": 1, "heads": 2, "channels": 32, "decoder_heads": 4,
@@ -169,3 +172,15 @@ def test_the_command_from_a_shell(folder, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert mask_in(tmp_path / "mask.png").shape == (400, 600)
+
+
+def test_the_commands_take_the_fast_paths_with_the_same_answer() -> None:
+    quick = model_of(argparse.Namespace(model="tiny", checkpoint=None))
+    assert isinstance(quick.mask_decoder, FoldedMaskDecoder)
+    answers = []
+    for sam in (quick, sam_model_registry["tiny"]()):
+        predictor = SamPredictor(sam)
+        predictor.set_image(skimage.data.astronaut())
+        answers.append(predictor.predict([[200, 200]], [1], return_logits=True))
+    for ours, plain in zip(*answers, strict=True):
+        assert np.abs(ours - plain).max() <= 1e-5 * np.abs(plain).max()

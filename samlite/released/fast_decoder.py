@@ -6,7 +6,8 @@ A click brings 7 tokens and meets 4096 image tokens, so the image's side of ever
   it is computed once an image and kept; not with a mask prompt, which is added to the image beforehand;
 - q·(W·x) = (Wᵀ·q)·x: a projection of 4096 image tokens is taken over by the few tokens that meet them, and likewise
   on the way out, softmax·(W·x) = W·(softmax·x). Worth it up to about 15 tokens, and with more the plain blocks run;
-- a transposed 2×2 convolution with stride 2 is one matrix product with the channels last: every location becomes four.
+- a transposed 2×2 convolution with stride 2 is one matrix product with the channels last: every location becomes four,
+  none of which another location touches, so that they go all the way to the masks a strip at a time.
 
 Letters as in the decoder: B prompts, T tokens, C channels (256), H heads, L image tokens (4096).
 """
@@ -26,6 +27,7 @@ from samlite.released.mask_decoder import ReleasedMaskDecoder
 from samlite.released.prompt_encoder import ReleasedPromptEncoder
 
 FEW_TOKENS = 15
+STRIP = 512  # image tokens that are upsampled at once
 
 
 class FirstProjections(NamedTuple):
@@ -198,16 +200,21 @@ def spread_to_image(
 def upscale_and_multiply(
     upscaling: nn.Module, image: Float[Tensor, "b l c"], mask_vectors: Float[Tensor, "b k thin"], side: int
 ) -> Float[Tensor, "b k h w"]:
-    """Both upsamplings and the dot products, channels last: (B, 4096, 256) → (B, K, 256, 256)."""
+    """Both upsamplings and the dot products, channels last, strip by strip: (B, 4096, 256) → (B, K, 256, 256).
+
+    No place sees another, so what is in between need not exist for all of them at once: it stays in the caches.
+    """
     first, norm, second = upscaling.double_1, upscaling.norm, upscaling.double_2
-    twice = _four_children(first, image)  # (B, 4096, 4, 64)
-    twice = torch.ops.aten.gelu_(F.layer_norm(twice, norm.weight.shape, norm.weight, norm.bias, norm.eps))
-    four_times = torch.ops.aten.gelu_(_four_children(second, twice))  # (B, 4096, 4, 4, 32)
-    places = rearrange(four_times, "b l first second thin -> b (l first second) thin")
+    logits = image.new_empty(*mask_vectors.shape[:2], 16 * image.shape[1])  # (B, K, 4096 · 4 · 4)
+    for one_image, vectors, result in zip(image, mask_vectors, logits, strict=True):
+        for start in range(0, len(one_image), STRIP):
+            twice = _four_children(first, one_image[start : start + STRIP])  # (512, 4, 64)
+            twice = torch.ops.aten.gelu_(F.layer_norm(twice, norm.weight.shape, norm.weight, norm.bias, norm.eps))
+            places = torch.ops.aten.gelu_(_four_children(second, twice)).flatten(0, 2)  # (512 · 4 · 4, 32)
+            torch.mm(vectors, places.T, out=result[:, 16 * start : 16 * start + len(places)])
     return rearrange(
-        mask_vectors @ places.transpose(1, 2), "b k (y x p1 q1 p2 q2) -> b k (y p1 p2) (x q1 q2)",
-        y=side, x=side, p1=2, q1=2, p2=2, q2=2,
-    )  # fmt: skip
+        logits, "b k (y x p1 q1 p2 q2) -> b k (y p1 p2) (x q1 q2)", y=side, x=side, p1=2, q1=2, p2=2, q2=2
+    )
 
 
 def _four_children(layer: nn.ConvTranspose2d, x: Float[Tensor, "... c_in"]) -> Float[Tensor, "... 4 c_out"]:
