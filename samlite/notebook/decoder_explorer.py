@@ -6,30 +6,19 @@ dict with two small maps (document §1.8).
 
 from __future__ import annotations
 
-from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import anywidget
-import matplotlib
-import numpy as np
 import traitlets
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from samlite.notebook import attention_views, style
 from samlite.notebook.decoder_views import ATTENTION_STAGES, DecoderViews
+from samlite.notebook.explorer import MEAN_OF_HEADS, Explorer, browser_side, coloured, png_of
 
-if TYPE_CHECKING:
-    from IPython.display import Image as ShownImage
-
-MEAN_OF_HEADS = -1
 SELF, TO_IMAGE, TO_TOKEN = ATTENTION_STAGES
 
 
-class DecoderExplorer(anywidget.AnyWidget):
+class DecoderExplorer(Explorer):
     """A photo with a click that can be moved, and what one token does in one stage of the decoder.
 
         views = DecoderViews(sam, photo)
@@ -44,17 +33,15 @@ class DecoderExplorer(anywidget.AnyWidget):
     """
 
     _CHOICES = ("x", "y", "block", "stage", "token", "head")
-    _esm = Path(__file__).with_name("decoder_explorer.js")
+    _esm = browser_side("decoder_explorer.js")
 
     picture_file = traitlets.Bytes().tag(sync=True)
-    sizes = traitlets.Dict().tag(sync=True)
     x = traitlets.Float(0).tag(sync=True)
     y = traitlets.Float(0).tag(sync=True)
     block = traitlets.Int(0).tag(sync=True)
     stage = traitlets.Unicode(TO_IMAGE).tag(sync=True)
     token = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(MEAN_OF_HEADS).tag(sync=True)
-    reply = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -69,11 +56,7 @@ class DecoderExplorer(anywidget.AnyWidget):
     ) -> None:
         super().__init__()
         self.views, self.box = views, box
-        file = BytesIO()
-        photo = Image.fromarray(views.photo)
-        photo.thumbnail((960, 960))
-        photo.save(file, format="PNG")
-        self.picture_file = file.getvalue()
+        self.picture_file = png_of(views.photo, longest=960)
         self.token = token
         self.look(x, y, block=block, stage=stage, head=head)
         height, width = views.photo.shape[:2]
@@ -86,7 +69,7 @@ class DecoderExplorer(anywidget.AnyWidget):
             "tokens": views.token_names,
             "box": list(box) if box is not None else [],
         }
-        self.observe(self._chosen_by_hand, names=self._CHOICES)
+        self._listen()
 
     def look(
         self,
@@ -101,19 +84,16 @@ class DecoderExplorer(anywidget.AnyWidget):
         """Move the click, and choose what to see. What is not given stays, except ``head``: without it, the mean."""
         if (x is None) != (y is None):
             raise ValueError("x and y come together: a pixel of the photo has both")
-        chosen = {
-            "x": self.x if x is None else float(x),
-            "y": self.y if y is None else float(y),
-            "block": self.block if block is None else block,
-            "stage": self.stage if stage is None else stage,
-            "token": self.token if token is None else token,
-            "head": MEAN_OF_HEADS if head is None else head,
-        }
-        reply = self._see(**chosen)  # raises before anything has changed
-        self._seen = chosen
-        with self.hold_sync():  # one message to the browser
-            for name, value in (chosen | {"reply": reply}).items():
-                setattr(self, name, value)
+        self._choose(
+            {
+                "x": self.x if x is None else float(x),
+                "y": self.y if y is None else float(y),
+                "block": self.block if block is None else block,
+                "stage": self.stage if stage is None else stage,
+                "token": self.token if token is None else token,
+                "head": MEAN_OF_HEADS if head is None else head,
+            }
+        )
 
     def __repr__(self) -> str:  # ipywidgets would write out every byte of the photo
         chosen = (f"{name}={getattr(self, name)!r}" for name in ("x", "y", "block", "stage", "token"))
@@ -122,15 +102,6 @@ class DecoderExplorer(anywidget.AnyWidget):
     @property
     def chosen_head(self) -> int | None:
         return None if self.head == MEAN_OF_HEADS else self.head
-
-    @property
-    def code(self) -> str:
-        """The Python that computes what is shown."""
-        return self.reply["code"]
-
-    def describe(self) -> str:
-        """What is shown, in words: for the screen reader, and as the alternative text of the picture."""
-        return self.reply["words"]
 
     def figure(self) -> Figure:
         """What is shown, as a figure: the photo with the prompt, the attention, and the mask logits."""
@@ -160,21 +131,6 @@ class DecoderExplorer(anywidget.AnyWidget):
         )
         return figure
 
-    def picture(self) -> ShownImage:
-        """`figure` as a picture for the page, with `describe` as its alternative text."""
-        return style.picture(self.figure(), self.describe())
-
-    def _chosen_by_hand(self, _change: object) -> None:
-        """The browser has chosen. If it fails, the widget shows why: an exception here would end up in a log."""
-        chosen = {name: getattr(self, name) for name in self._CHOICES}
-        if chosen == self._seen:
-            return  # a choice of several traits comes as one change after the other
-        self._seen = chosen
-        try:
-            self.reply = self._see(**chosen)
-        except Exception as error:
-            self.reply = self.reply | {"error": f"{type(error).__name__}: {error}"}
-
     def _prompt(self, x: float, y: float) -> None:
         """Decode the click, unless it is the one that was decoded last."""
         views = self.views
@@ -194,13 +150,13 @@ class DecoderExplorer(anywidget.AnyWidget):
         call = f"{block}, {stage!r}, token={token}, head={chosen_head}"
         if stage == SELF:
             values = views.matrix(block, chosen_head)
-            colours, peak = _coloured(values, style.SEQUENTIAL), []
+            colours, peak = coloured(values, style.SEQUENTIAL), []
             most = int(values[token].argmax())
             found = f"it looks most at {names[most]}, with {float(values[token, most]):.0%} of its attention"
             call = f"views.matrix({block}, head={chosen_head})[{token}]"
         else:
             values = views.map(block, stage, token, chosen_head)
-            colours = _coloured((values / values.max()).sqrt(), style.SEQUENTIAL)
+            colours = coloured((values / values.max()).sqrt(), style.SEQUENTIAL)
             peak = list(attention_views.peak_of(views, values))
             place = f"({peak[0]:.0f}, {peak[1]:.0f})"
             outside = views.outside(values)
@@ -222,7 +178,7 @@ class DecoderExplorer(anywidget.AnyWidget):
             "over_photo": stage != SELF,
             "extent": [right, bottom],  # where the map ends, in pixels of the photo from its upper left edge
             "peak": peak,
-            "logits": _coloured(_around_half(logits), style.DIVERGING),
+            "logits": coloured(_around_half(logits), style.DIVERGING),
             "logit_cells": len(logits),
             "mask": k,
             "words": (
@@ -239,9 +195,3 @@ def _around_half(values: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
     """Values of either sign → 0…1 with zero in the middle, by the square root, so that faint ones can be seen."""
     share = values / (values.abs().max() + 1e-12)
     return 0.5 + share.sign() * share.abs().sqrt() / 2
-
-
-def _coloured(values: Float[Tensor, "h w"], colours: str) -> bytes:
-    """Values 0…1 → RGBA bytes, row by row, in a colour map of the style."""
-    picture: UInt8[np.ndarray, "h w 4"] = matplotlib.colormaps[colours](values.numpy(), bytes=True)
-    return picture.tobytes()

@@ -6,28 +6,23 @@ the frame's name and two or four numbers; the answer is one dict.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 from PIL import Image
 
 from samlite.frames import PhotoFrames
-from samlite.notebook import style
 from samlite.notebook.canvas_picture import encode_picture
+from samlite.notebook.explorer import Explorer, browser_side
 from samlite.notebook.frame_views import IN_WORDS, FrameViews, as_xywh, in_brackets, short
 from samlite.notebook.prompts import Numbers
-
-if TYPE_CHECKING:
-    from IPython.display import Image as ShownImage
 
 LONGEST_SHOWN_SIDE = 640  # of a picture in the browser; the numbers stay those of the frame
 
 
-class FramesExplorer(anywidget.AnyWidget):
+class FramesExplorer(Explorer):
     """The four frames of a photo side by side. A click puts a point into all of them, a drag a box.
 
         explorer = FramesExplorer(photo)                                  # the frames of the document's full size
@@ -41,13 +36,12 @@ class FramesExplorer(anywidget.AnyWidget):
     Raises ValueError for a frame that is not there, and for a place that is not in its frame.
     """
 
-    _esm = Path(__file__).with_name("frames_explorer.js")
+    _CHOICES = ("frame", "place")
+    _esm = browser_side("frames_explorer.js")
 
     picture_files = traitlets.Dict().tag(sync=True)
-    sizes = traitlets.Dict().tag(sync=True)
     frame = traitlets.Unicode("original").tag(sync=True)
     place = traitlets.List(trait=traitlets.Float()).tag(sync=True)
-    reply = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -68,7 +62,7 @@ class FramesExplorer(anywidget.AnyWidget):
             height, width = self.views.frames.original_size
             point = (width // 3, height // 2)
         self.look(point=point, box=box)
-        self.observe(self._chosen_by_hand, names=("frame", "place"))
+        self._listen()
 
     def look(self, frame: str = "original", *, point: Numbers | None = None, box: Numbers | None = None) -> None:
         """Choose a point (x, y) or a box (x1, y1, x2, y2), in the numbers of one frame."""
@@ -78,11 +72,7 @@ class FramesExplorer(anywidget.AnyWidget):
         if len(chosen) != expected:
             what = "a point is (x, y)" if expected == 2 else "a box is (x1, y1, x2, y2)"
             raise ValueError(f"{what}; {len(chosen)} numbers were given")
-        place = [float(number) for number in chosen]
-        reply = self._see(frame, place)  # raises before anything has changed
-        self._seen = (frame, place)
-        with self.hold_sync():  # one message to the browser
-            self.frame, self.place, self.reply = frame, place, reply
+        self._choose({"frame": frame, "place": [float(number) for number in chosen]})
 
     def __repr__(self) -> str:  # ipywidgets would write out every byte of the pictures
         return f"FramesExplorer: {self.describe()}"
@@ -92,35 +82,11 @@ class FramesExplorer(anywidget.AnyWidget):
         """The chosen place in every frame, and under "normalised" as the prompt encoder reads it."""
         return self.views.everywhere(self.frame, self.place)
 
-    @property
-    def code(self) -> str:
-        """The Python that gives the numbers that are shown."""
-        return self.reply["code"]
-
-    def describe(self) -> str:
-        """What is shown, in words: for the screen reader, and as the alternative text of the picture."""
-        return self.reply["words"]
-
     def figure(self) -> Figure:
         """What is shown, as a figure: the four frames with the place in each."""
         from samlite.notebook.frames_plots import four_frames
 
         return four_frames(self.views, self.frame, self.place)
-
-    def picture(self) -> ShownImage:
-        """`figure` as a picture for the page, with `describe` as its alternative text."""
-        return style.picture(self.figure(), self.describe())
-
-    def _chosen_by_hand(self, _change: object) -> None:
-        """The browser has chosen. If it fails, the widget shows why: an exception here would end up in a log."""
-        chosen = (self.frame, list(self.place))
-        if chosen == self._seen:
-            return  # frame and place come as one change after the other
-        self._seen = chosen
-        try:
-            self.reply = self._see(*chosen)
-        except Exception as error:
-            self.reply = self.reply | {"error": f"{type(error).__name__}: {error}"}
 
     def _see(self, frame: str, place: list[float]) -> dict[str, object]:
         places = self.views.everywhere(frame, place)

@@ -6,29 +6,17 @@ dict whose maps are a few kilobytes: it stays fast whatever the size of the mode
 
 from __future__ import annotations
 
-from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import anywidget
-import matplotlib
-import numpy as np
 import traitlets
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from samlite.notebook import plots, style
+from samlite.notebook.explorer import MEAN_OF_HEADS, Explorer, browser_side, coloured, png_of
 from samlite.notebook.patch_views import STEPS_TO_COMPARE, PatchViews
 
-if TYPE_CHECKING:
-    from IPython.display import Image as ShownImage
 
-MEAN_OF_HEADS = -1
-
-
-class PatchExplorer(anywidget.AnyWidget):
+class PatchExplorer(Explorer):
     """A photo whose patches can be picked: by mouse, by touch, by arrow keys, or by ``look`` in code.
 
         views = PatchViews(sam, photo)
@@ -43,16 +31,14 @@ class PatchExplorer(anywidget.AnyWidget):
     """
 
     _CHOICES = ("row", "column", "block", "head", "step")
-    _esm = Path(__file__).with_name("patch_explorer.js")
+    _esm = browser_side("patch_explorer.js")
 
     picture_file = traitlets.Bytes().tag(sync=True)
-    sizes = traitlets.Dict().tag(sync=True)
     row = traitlets.Int(0).tag(sync=True)
     column = traitlets.Int(0).tag(sync=True)
     block = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(MEAN_OF_HEADS).tag(sync=True)
     step = traitlets.Unicode("image_embedding").tag(sync=True)
-    reply = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -65,9 +51,7 @@ class PatchExplorer(anywidget.AnyWidget):
     ) -> None:
         super().__init__()
         self.views = views
-        file = BytesIO()
-        Image.fromarray(views.input_picture).save(file, format="PNG")
-        self.picture_file = file.getvalue()
+        self.picture_file = png_of(views.input_picture)
         self.sizes = {
             "grid": views.grid_size,
             "blocks": views.blocks,
@@ -75,7 +59,7 @@ class PatchExplorer(anywidget.AnyWidget):
             "steps": list(STEPS_TO_COMPARE),
         }
         self.look(row, column, block=block, head=head, step=step)
-        self.observe(self._chosen_by_hand, names=self._CHOICES)
+        self._listen()
 
     def look(
         self,
@@ -96,18 +80,15 @@ class PatchExplorer(anywidget.AnyWidget):
             raise ValueError("x and y come together: a pixel of the photo has both")
         if x is not None and y is not None:
             row, column = self.views.patch_at(x, y)
-        chosen = {
-            "row": self.row if row is None else row,
-            "column": self.column if column is None else column,
-            "block": self.block if block is None else block,
-            "head": MEAN_OF_HEADS if head is None else head,
-            "step": self.step if step is None else step,
-        }
-        reply = self._see(**chosen)  # raises before anything has changed
-        self._seen = chosen
-        with self.hold_sync():  # one message to the browser
-            for name, value in (chosen | {"reply": reply}).items():
-                setattr(self, name, value)
+        self._choose(
+            {
+                "row": self.row if row is None else row,
+                "column": self.column if column is None else column,
+                "block": self.block if block is None else block,
+                "head": MEAN_OF_HEADS if head is None else head,
+                "step": self.step if step is None else step,
+            }
+        )
 
     def __repr__(self) -> str:  # ipywidgets would write out every byte of the photo
         return f"PatchExplorer(row={self.row}, column={self.column}, block={self.block}, head={self.chosen_head})"
@@ -115,15 +96,6 @@ class PatchExplorer(anywidget.AnyWidget):
     @property
     def chosen_head(self) -> int | None:
         return None if self.head == MEAN_OF_HEADS else self.head
-
-    @property
-    def code(self) -> str:
-        """The Python that computes what is shown."""
-        return self.reply["code"]
-
-    def describe(self) -> str:
-        """What is shown, in words: for the screen reader, and as the alternative text of the picture."""
-        return self.reply["words"]
 
     def figure(self) -> Figure:
         """What is shown, as a figure: photo, attention and likeness above, the patch and its planes below."""
@@ -144,21 +116,6 @@ class PatchExplorer(anywidget.AnyWidget):
         plots.draw_planes(below, views.vector(*patch), views.pixels(*patch))
         return figure
 
-    def picture(self) -> ShownImage:
-        """`figure` as a picture for the page, with `describe` as its alternative text."""
-        return style.picture(self.figure(), self.describe())
-
-    def _chosen_by_hand(self, _change: object) -> None:
-        """The browser has chosen. If it fails, the widget shows why: an exception here would end up in a log."""
-        chosen = {name: getattr(self, name) for name in self._CHOICES}
-        if chosen == self._seen:
-            return  # a choice of several traits comes as one change after the other
-        self._seen = chosen
-        try:
-            self.reply = self._see(**chosen)
-        except Exception as error:
-            self.reply = self.reply | {"error": f"{type(error).__name__}: {error}"}
-
     def _see(self, row: int, column: int, block: int, head: int, step: str) -> dict[str, object]:
         views, chosen_head = self.views, None if head == MEAN_OF_HEADS else head
         attention = views.attention(row, column, block, chosen_head)
@@ -170,9 +127,9 @@ class PatchExplorer(anywidget.AnyWidget):
         padding = row >= rows or column >= columns
         of_head = "all heads" if chosen_head is None else f"head {head}"
         return {
-            "attention": _coloured((attention / attention.max()).sqrt(), style.SEQUENTIAL),
-            "similarity": _coloured(similarity / 2 + 0.5, style.DIVERGING),
-            "planes": [_coloured(plane, style.DIVERGING) for plane in _planes(vector, views.patch_size)],
+            "attention": coloured((attention / attention.max()).sqrt(), style.SEQUENTIAL),
+            "similarity": coloured(similarity / 2 + 0.5, style.DIVERGING),
+            "planes": [coloured(plane, style.DIVERGING) for plane in _planes(vector, views.patch_size)],
             "side": views.patch_size,
             "peak": peak,
             "words": (
@@ -195,9 +152,3 @@ def _planes(vector: Float[Tensor, " values"], side: int) -> Float[Tensor, "3 p p
     """Red, green and blue plane of a patch vector, 0…1 with zero in the middle."""
     planes = vector.reshape(3, side, side)
     return planes / (2 * planes.abs().max() + 1e-12) + 0.5
-
-
-def _coloured(values: Float[Tensor, "h w"], colours: str) -> bytes:
-    """Values 0…1 → RGBA bytes, row by row, in a colour map of the style."""
-    picture: UInt8[np.ndarray, "h w 4"] = matplotlib.colormaps[colours](values.numpy(), bytes=True)
-    return picture.tobytes()

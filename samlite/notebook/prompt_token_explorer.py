@@ -6,30 +6,18 @@ one dict of a few kilobytes. What the hand does, `look` does in code and `pictur
 
 from __future__ import annotations
 
-from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import anywidget
-import matplotlib
-import numpy as np
 import traitlets
-from jaxtyping import Float
 from matplotlib.figure import Figure
-from PIL import Image
-from torch import Tensor
 
 from samlite.notebook import plots, prompt_plots, style
+from samlite.notebook.explorer import Explorer, browser_side, coloured, png_of
 from samlite.notebook.prompt_token_views import TERMS, PromptTokenViews
 from samlite.prompt_encoder import POINT_TYPES
-
-if TYPE_CHECKING:
-    from IPython.display import Image as ShownImage
 
 ALIKE = 0.5  # the cosine above which two codes count as alike in the words
 
 
-class PromptTokenExplorer(anywidget.AnyWidget):
+class PromptTokenExplorer(Explorer):
     """A photo with one prompt point that can be moved: by mouse, by touch, by arrow keys, or by ``look`` in code.
 
         views = PromptTokenViews(sam, photo)
@@ -43,15 +31,13 @@ class PromptTokenExplorer(anywidget.AnyWidget):
     """
 
     _CHOICES = ("x", "y", "kind", "term")
-    _esm = Path(__file__).with_name("prompt_token_explorer.js")
+    _esm = browser_side("prompt_token_explorer.js")
 
     picture_file = traitlets.Bytes().tag(sync=True)
-    sizes = traitlets.Dict().tag(sync=True)
     x = traitlets.Float(0.0).tag(sync=True)
     y = traitlets.Float(0.0).tag(sync=True)
     kind = traitlets.Unicode("foreground point").tag(sync=True)
     term = traitlets.Unicode(TERMS[0]).tag(sync=True)
-    reply = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -63,9 +49,7 @@ class PromptTokenExplorer(anywidget.AnyWidget):
     ) -> None:
         super().__init__()
         self.views = views
-        file = BytesIO()
-        Image.fromarray(views.patches.input_picture).save(file, format="PNG")
-        self.picture_file = file.getvalue()
+        self.picture_file = png_of(views.patches.input_picture)
         height, width = views.predictor.frames.original_size
         input_height, input_width = views.predictor.frames.input_size
         self.sizes = {
@@ -78,7 +62,7 @@ class PromptTokenExplorer(anywidget.AnyWidget):
             "terms": list(TERMS),
         }
         self.look(x, y, kind=kind, term=term)
-        self.observe(self._chosen_by_hand, names=self._CHOICES)
+        self._listen()
 
     def look(
         self,
@@ -89,29 +73,17 @@ class PromptTokenExplorer(anywidget.AnyWidget):
         term: str | None = None,
     ) -> None:
         """Move the point to a pixel (x, y) of the photo, and choose its kind and the term. What is not given stays."""
-        chosen = {
-            "x": self.x if x is None else float(x),
-            "y": self.y if y is None else float(y),
-            "kind": self.kind if kind is None else kind,
-            "term": self.term if term is None else term,
-        }
-        reply = self._see(**chosen)  # raises before anything has changed
-        self._seen = chosen
-        with self.hold_sync():  # one message to the browser
-            for name, value in (chosen | {"reply": reply}).items():
-                setattr(self, name, value)
+        self._choose(
+            {
+                "x": self.x if x is None else float(x),
+                "y": self.y if y is None else float(y),
+                "kind": self.kind if kind is None else kind,
+                "term": self.term if term is None else term,
+            }
+        )
 
     def __repr__(self) -> str:  # ipywidgets would write out every byte of the photo
         return f"PromptTokenExplorer(x={self.x:g}, y={self.y:g}, kind={self.kind!r}, term={self.term!r})"
-
-    @property
-    def code(self) -> str:
-        """The Python that computes what is shown."""
-        return self.reply["code"]
-
-    def describe(self) -> str:
-        """What is shown, in words: for the screen reader, and as the alternative text of the picture."""
-        return self.reply["words"]
 
     def figure(self) -> Figure:
         """What is shown, as a figure: photo and likeness above, the summands of the token below."""
@@ -129,21 +101,6 @@ class PromptTokenExplorer(anywidget.AnyWidget):
         prompt_plots.draw_summands(below, views.summands(self.x, self.y, self.kind))
         return figure
 
-    def picture(self) -> ShownImage:
-        """`figure` as a picture for the page, with `describe` as its alternative text."""
-        return style.picture(self.figure(), self.describe())
-
-    def _chosen_by_hand(self, _change: object) -> None:
-        """The browser has chosen. If it fails, the widget shows why: an exception here would end up in a log."""
-        chosen = {name: getattr(self, name) for name in self._CHOICES}
-        if chosen == self._seen:
-            return  # a choice of several traits comes as one change after the other
-        self._seen = chosen
-        try:
-            self.reply = self._see(**chosen)
-        except Exception as error:
-            self.reply = self.reply | {"error": f"{type(error).__name__}: {error}"}
-
     def _see(self, x: float, y: float, kind: str, term: str) -> dict[str, object]:
         views = self.views
         parts, similarity = views.summands(x, y, kind), views.similarity(x, y, term)
@@ -153,13 +110,13 @@ class PromptTokenExplorer(anywidget.AnyWidget):
         best = [int(place) for place in divmod(int(similarity.argmax()), views.grid_size)]
         where = "the one that it lies in" if best == [row, column] else f"it lies in row {row}, column {column}"
         lengths = {name: f"{float(strip.norm()):.1f}" for name, strip in strips.items()}
+        colours = {name: coloured(strip[None] / limit / 2 + 0.5, style.DIVERGING) for name, strip in strips.items()}
         return {
             "place": views.place(x, y)[0, 0].tolist(),
             "cell": [row, column],
-            "similarity": _coloured(similarity / 2 + 0.5),
+            "similarity": coloured(similarity / 2 + 0.5, style.DIVERGING),
             "strips": [
-                {"name": name, "length": lengths[name], "colours": _coloured(strip[None] / limit / 2 + 0.5)}
-                for name, strip in strips.items()
+                {"name": name, "length": length, "colours": colours[name]} for name, length in lengths.items()
             ],
             "words": (
                 f"{kind.capitalize()} at x = {x:g}, y = {y:g}. By {term}, it is most like the cell in row {best[0]}, "
@@ -170,9 +127,3 @@ class PromptTokenExplorer(anywidget.AnyWidget):
             "code": f"views.summands({x:g}, {y:g}, kind={kind!r})\nviews.similarity({x:g}, {y:g}, term={term!r})",
             "error": "",
         }
-
-
-def _coloured(values: Float[Tensor, "h w"]) -> bytes:
-    """Values 0…1 → RGBA bytes, row by row, in the colours for either side of zero."""
-    picture = matplotlib.colormaps[style.DIVERGING](np.clip(values.numpy(), 0, 1), bytes=True)
-    return picture.tobytes()
