@@ -38,6 +38,7 @@ def test_what_is_typed_is_asked(box):
     before = box.shown.value
     box.choice.value = 1
     assert box.scene == 1 and box.shown.value != before
+    assert box.shown.alt == box.describe() and box.shown.png.startswith(b"\x89PNG")
 
 
 def test_an_unknown_word_is_said_and_changes_nothing(box):

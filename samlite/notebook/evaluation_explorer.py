@@ -6,6 +6,7 @@ with the controls, code does with ``choose``; ``picture`` is what a page without
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -123,4 +124,6 @@ class EvaluationExplorer(ipywidgets.VBox):
 
     def _show(self) -> None:
         self._shown.show(self.figure(), self.describe())
-        self._words.value = f"<code>{self.code}</code>"
+        self._words.value = (
+            f"{html.escape(self.describe())}<pre style='white-space:pre-wrap'>{html.escape(self.code)}</pre>"
+        )

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from einops import rearrange
 from ipywidgets import HTML, Dropdown, Text, VBox
-from ipywidgets import Image as ImageWidget
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -22,6 +20,7 @@ from torch import Tensor
 from samlite.learning.text.contrastive import Embeddings
 from samlite.learning.text.shapes import DescribedScenes
 from samlite.notebook import style
+from samlite.notebook.live_picture import LivePicture
 from samlite.notebook.plots import bare, draw_mask
 from samlite.predictor import SamPredictor
 
@@ -117,7 +116,7 @@ class TextPromptBox(VBox):
         self._encoded: int | None = None
         self.field = Text(description="phrase", continuous_update=False, placeholder="red star")
         self.choice = Dropdown(options=[(f"scene {n}", n) for n in range(len(self.photos))], description="photo")
-        self.shown = ImageWidget(format="png", width=560)
+        self.shown = LivePicture("560px")
         self.said = HTML()
         super().__init__([self.choice, self.field, self.shown, self.said])
         self.look(phrase or scenes.phrase(0, 0), scene=0)
@@ -138,7 +137,7 @@ class TextPromptBox(VBox):
         self.mask: Bool[np.ndarray, "height width"] = masks[self.scores.argmax()]
         self.phrase, self.scene = phrase, scene
         self.field.value, self.choice.value = phrase, scene
-        self.shown.value = _as_png(self.figure())
+        self.shown.show(self.figure(), self.describe())
         self.said.value = html.escape(self.describe())
 
     @property
@@ -189,9 +188,3 @@ class TextPromptBox(VBox):
             self.look(phrase, scene)
         except Exception as error:  # shown below the field: raised here it would end up in a log
             self.said.value = f"<b>{html.escape(str(error))}</b>"
-
-
-def _as_png(figure: Figure) -> bytes:
-    file = BytesIO()
-    style.drawn(figure).save(file, format="PNG")
-    return file.getvalue()
