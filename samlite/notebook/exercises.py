@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -220,6 +221,8 @@ def _difference(given: Any, right: Any, tolerance: float) -> str | None:
     if given is _NOTHING or right is _NOTHING:
         return "nothing was given here"
     if isinstance(right, torch.Tensor | np.ndarray):
+        if right.ndim == 0 and isinstance(given, Real) and not isinstance(given, bool):
+            given = torch.tensor(float(given), dtype=torch.float64)  # a number is one, whoever holds it
         if not isinstance(given, torch.Tensor | np.ndarray):
             asked = "a tensor" if isinstance(right, torch.Tensor) else "a NumPy array (np.array makes one of a list)"
             return f"{asked} is asked, not {_describe(given)}"
@@ -231,19 +234,23 @@ def _difference(given: Any, right: Any, tolerance: float) -> str | None:
         wrong = ~((given - right).abs() <= tolerance * scale + 1e-9)  # also true for NaN
         if wrong.any():
             first = tuple(torch.nonzero(wrong)[0].tolist())
+            lost = (given.isnan() & ~right.isnan()).any()
+            advice = ". NaN is no number: was 0 divided by 0, or a logarithm taken of 0?" if lost else ""
             return (
                 f"the shape is right, {wrong.double().mean():.0%} of the values are not; "
-                f"the first at {first}: {given[first]:.5g}, samlite has {right[first]:.5g}"
+                f"the first at {first}: {given[first]:.5g}, samlite has {right[first]:.5g}{advice}"
             )
         return None
+    if isinstance(given, torch.Tensor | np.ndarray) and given.ndim == 0:
+        given = given.item()
     if isinstance(right, bool) and not isinstance(given, bool | np.bool_):
         return f"True or False is asked, not {_describe(given)}"
     if isinstance(right, bool | np.bool_):
         return None if given == right else f"{given} is not right"
     if isinstance(right, str):
-        return None if type(given) is type(right) and given == right else f"{given!r} is not right"
+        return None if isinstance(given, str) and given == right else f"{str(given)!r} is not right"
     if isinstance(right, int | float):
-        if isinstance(given, bool) or not isinstance(given, int | float | np.number):
+        if isinstance(given, bool) or not isinstance(given, Real):
             return f"a number is asked, not {_describe(given)}"
         if math.isnan(given):
             return "this is not a number (NaN). Did you divide 0 by 0?"
@@ -265,7 +272,7 @@ def _difference(given: Any, right: Any, tolerance: float) -> str | None:
 
 def _as_tensor(values: torch.Tensor | np.ndarray) -> torch.Tensor:
     if isinstance(values, np.ndarray):
-        values = np.ascontiguousarray(values)  # torch cannot read what is reversed in place, as array[::-1] is
+        values = np.array(values)  # torch cannot read what is reversed in place, as array[::-1] is
     return torch.as_tensor(values).detach()
 
 

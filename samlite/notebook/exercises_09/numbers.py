@@ -66,6 +66,8 @@ find_the_section.check(sections)
 """,
     expected=_sections,
     mistakes=[
+        Mistake("with the sign", "The number alone is asked: `\"1.5.6\"`, without §.",
+                lambda: {question: f"§{section}" for question, section in _sections().items()}),
         Mistake("the projection for the cut", "§1.5.3 projects the vectors; they are cut one section before.",
                 lambda: {"a photo becomes a sequence of vectors": "1.5.3"}),
         Mistake("positions for attention", "A position says where a patch is. What is elsewhere comes by attention.",

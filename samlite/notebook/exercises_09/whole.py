@@ -23,7 +23,7 @@ Masks = dict[str, np.ndarray]
 
 def _damage(
     reference: np.ndarray, ablated: Masks, *, least: bool = False, area: bool = False, pooled: bool = False,
-    first: bool = False, changed: bool = False,
+    first: bool = False, changed: bool = False, dice: bool = False, worst: bool = False,
 ) -> list[str]:  # fmt: skip
     """Names from the most to the least damage, with switches for what easily goes wrong."""
 
@@ -34,7 +34,8 @@ def _damage(
             return float((masks & reference).sum() / (masks | reference).sum())
         if changed:
             return -float((masks != reference).mean())
-        return float(mask_iou(masks, reference)[: 1 if first else None].mean())
+        ious = mask_iou(masks, reference)[: 1 if first else None]
+        return float(ious.min() if worst else (2 * ious / (1 + ious) if dice else ious).mean())
 
     order = sorted(ablated, key=lambda name: likeness(ablated[name]))
     return order[::-1] if least else order
@@ -42,7 +43,7 @@ def _damage(
 
 def _three_switches() -> tuple[np.ndarray, Masks]:
     """Three rectangles, moved or replaced by four switches. With this seed every known mistake gives another order."""
-    generator = np.random.default_rng(3)
+    generator = np.random.default_rng(59)
 
     def rectangle() -> np.ndarray:
         x, y = generator.integers(0, 14, 2)
@@ -103,6 +104,10 @@ rank_the_damage.check(rank)
                 "click, then the mean.", partial(_damage, pooled=True)),
         Mistake("changed pixels counted", "The share of pixels that differ is small for every small mask. Divide by "
                 "the union.", partial(_damage, changed=True)),
+        Mistake("dice for IoU", "That is 2 · both over the sum of the areas. The IoU divides by the union.",
+                partial(_damage, dice=True)),
+        Mistake("the worst click alone", "The mean over all clicks is asked, not the click that suffers most.",
+                partial(_damage, worst=True)),
         Mistake("the first click alone", "The mean over all clicks is asked.", partial(_damage, first=True)),
     ],
     hints=[
@@ -133,7 +138,7 @@ def _whole_in_samlite(images: Tensor, point: Tensor, sam: Sam) -> dict[str, Tens
 def _whole(
     images: Tensor, point: Tensor, sam: Sam, *, outputs_first: bool = False, background: bool = False,
     pixels: bool = False, places_each_block: bool = False, one_block: bool = False, iou_first: bool = False,
-    one_head: bool = False, no_norm: bool = False,
+    one_head: bool = False, no_norm: bool = False, half: float = 0.5, no_positions: bool = False,
 ) -> dict[str, Tensor]:  # fmt: skip
     """The whole model from its parts, with switches for what easily goes wrong."""
     encoder, prompts, decoder = sam.image_encoder, sam.prompt_encoder, sam.mask_decoder
@@ -144,11 +149,11 @@ def _whole(
     grid = rearrange(tokens, "b (y x) d -> b y x d", x=encoder.grid_size)
     embedding = rearrange(encoder.channel_projection(grid), "b y x c -> b c y x")
 
-    place = point if pixels else (point + 0.5) / sam.image_size
+    place = point if pixels else (point + half) / sam.image_size
     prompt = prompts.coordinates(place) + prompts.type_embedding.weight[0 if background else 1]
     outputs = torch.cat([decoder.mask_tokens, decoder.iou_token])[None]
     sequence = torch.cat([outputs, prompt] if outputs_first else [prompt, outputs], dim=1)
-    positions = rearrange(prompts.image_positions(), "c y x -> (y x) c")
+    positions = rearrange(prompts.image_positions(), "c y x -> (y x) c") * (0 if no_positions else 1)
     image = rearrange(embedding, "b c y x -> b (y x) c")
     tokens, token_positions = sequence, sequence
     for block in decoder.blocks[: 1 if one_block else None]:
@@ -240,6 +245,10 @@ write_the_whole_model.check(my_sam)
                 partial(_whole, background=True)),
         Mistake("coordinates not normalised", "The code of a place takes (xy + 0.5) / S, which lies in 0…1.",
                 partial(_whole, pixels=True)),
+        Mistake("no half pixel", "A coordinate names the centre of a pixel: (xy + 0.5) / S.",
+                partial(_whole, half=0.0)),
+        Mistake("the image without positions", "The image side has positions of its own, `image_positions()`.",
+                partial(_whole, no_positions=True)),
         Mistake("positions from the last block", "The tokens' positions are their first vectors, in both blocks.",
                 partial(_whole, places_each_block=True)),
         Mistake("one two-way block", "The two-way block runs twice, each time with weights of its own.",

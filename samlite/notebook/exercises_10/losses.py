@@ -20,7 +20,7 @@ Answer = dict[str, Any]
 
 def _loss_of_one_mask(
     side: int, covered: int, probability: float, *, gamma: int = 2, alpha: bool = True, mean: bool = True,
-    swapped: bool = False, smooth: int = 1, double: bool = True, weight: int = 20,
+    swapped: bool = False, smooth: int = 1, double: bool = True, weight: int = 20, base: float = math.e,
 ) -> Answer:  # fmt: skip
     """Focal, dice and total for the same probability everywhere, with switches for what easily goes wrong."""
     pixels, p = side * side, probability
@@ -28,6 +28,7 @@ def _loss_of_one_mask(
     if swapped:
         inside, outside = outside, inside
     focal = (0.5 if alpha else 1) * (covered * inside + (pixels - covered) * outside) / (pixels if mean else 1)
+    focal /= math.log(base)
     overlap, total = p * covered, p * pixels + covered
     dice = 1 - (2 * overlap + smooth) / (total + smooth) if double else 1 - overlap / (total - overlap)
     return {"focal": focal, "dice": dice, "total": weight * focal + dice}
@@ -77,6 +78,8 @@ predict_the_loss.check(losses)
                     lambda: {"focal": wrong(mean=False)["focal"]}),
             Mistake("object and background swapped", "On the object the true probability is p, beside it 1 − p.",
                     lambda: {"focal": wrong(swapped=True)["focal"]}),
+            Mistake("logarithm of base 10", "`math.log` is the natural logarithm, `math.log10` is not.",
+                    lambda: {"focal": wrong(base=10)["focal"]}),
             Mistake("γ of 1", "γ is 2: the factor is squared.", lambda: {"focal": wrong(gamma=1)["focal"]}),
             Mistake("IoU for dice", "Dice counts the overlap twice and divides by the sum, not by the union.",
                     lambda: {"dice": wrong(double=False)["dice"]}),
@@ -105,14 +108,16 @@ predict_the_loss = by_seed(_predict, _draw)
 
 def _losses(
     logits: Tensor, targets: Tensor, *, gamma: int = 2, alpha: float = 0.5, axes: Any = (-2, -1), sigmoid: bool = True,
-    smooth: int = 1, hard: bool = False, softmax: bool = False,
+    smooth: int = 1, hard: bool = False, softmax: bool = False, iou: bool = False, gamma_on_target: bool = True,
 ) -> Answer:  # fmt: skip
     p = logits.flatten(1).softmax(1).view_as(logits) if softmax else logits.sigmoid() if sigmoid else logits
     inside, outside = F.softplus(-logits), F.softplus(logits)  # −log p and −log(1 − p), without rounding to infinity
-    focal = alpha * (1 - p) ** gamma * inside * targets + (1 - alpha) * p**gamma * outside * (1 - targets)
+    doubt, sureness = ((1 - p) ** gamma, p**gamma) if gamma_on_target else (p**gamma, (1 - p) ** gamma)
+    focal = alpha * doubt * inside * targets + (1 - alpha) * sureness * outside * (1 - targets)
     p = (logits > 0).float() if hard else p
     overlap, total = (p * targets).sum((-2, -1)), (p + targets).sum((-2, -1))
-    return {"focal": focal.mean(axes), "dice": 1 - (2 * overlap + smooth) / (total + smooth)}
+    dice = 1 - (overlap + smooth) / (total - overlap + smooth) if iou else 1 - (2 * overlap + smooth) / (total + smooth)
+    return {"focal": focal.mean(axes), "dice": dice}
 
 
 write_the_losses = Exercise(
@@ -156,6 +161,10 @@ write_the_losses.check(losses)
         Mistake("α of 0.25", "α is 0.5 here; with 0.25 small masks stay empty.", partial(_losses, alpha=0.25)),
         Mistake("dice of the thresholded mask", "A threshold has no gradient: dice takes the probabilities.",
                 partial(_losses, hard=True)),
+        Mistake("IoU for dice", "Dice counts the overlap twice and divides by the sum, not by the union.",
+                partial(_losses, iou=True)),
+        Mistake("focus on the sure ones", "The factor is (1 − p)² on the object: what is sure and right counts little.",
+                partial(_losses, gamma_on_target=False)),
         Mistake("the 1 missing", "1 above and below the line: an empty mask of an empty object costs nothing.",
                 partial(_losses, smooth=0)),
     ],

@@ -21,11 +21,13 @@ Answer = dict[str, Any]
 
 def _correct(
     logits: Tensor, target: Tensor, stride: int, *, power: int = 2, missing_only: bool = False, threshold: float = 0.0,
-    swapped: bool = False, half: bool = True, inverted: bool = False, cells: bool = False,
+    swapped: bool = False, half: bool = True, inverted: bool = False, cells: bool = False, inside: bool = False,
+    anywhere: bool = False,
 ) -> Answer:  # fmt: skip
     mask, answer = logits > threshold, target > 0.5
     wrong = ((answer & ~mask) if missing_only else (mask != answer)).float()
-    weight = wrong * F.avg_pool2d(F.pad(wrong[None, None], (2,) * 4), 5, 1)[0, 0] ** power
+    depth = F.avg_pool2d(wrong[None, None], 5, 1, padding=2, count_include_pad=not inside)[0, 0]
+    weight = (1 if anywhere else wrong) * depth**power
     row, column = divmod(int(weight.argmax()), weight.shape[1])
     label = int(answer[row, column]) ^ inverted
     x, y = (row, column) if swapped else (column, row)
@@ -34,18 +36,24 @@ def _correct(
 
 
 def _one_error() -> tuple[Tensor, Tensor, int]:
+    """Five by five cells are too much: one of them, in the middle, is the deepest, however a mean is computed."""
     target, logits = torch.zeros(16, 16), torch.full((16, 16), -0.2)
-    target[2:11, 3:9] = 1
-    logits[4:15, 3:9] = torch.linspace(0.1, 2.0, 6)
+    target[2:11, 3:8] = 1
+    logits[5:16, 3:8] = torch.linspace(0.1, 2.0, 5)
     return logits, target, 4
 
 
 def _tiny_error() -> tuple[Tensor, Tensor, int]:
+    """The worst of tiny's answers whose heaviest cell is one alone: of two that are alike, rounding would choose."""
     logits, targets = tiny_answer()
     stride = models()[1][0].image_size // targets.shape[-1]
     wrong = ((logits > 0) != (targets > 0.5)).flatten(1).sum(1)
-    worst = int(wrong.argmax())
-    return logits[worst], targets[worst], stride
+    for worst in wrong.argsort(descending=True).tolist():
+        first, second = _correct(logits[worst], targets[worst], stride)["weight"].flatten().topk(2).values
+        if first - second > 1e-3:
+            return logits[worst], targets[worst], stride
+    logits, target, stride = _one_error()
+    return logits.T, target.T, stride
 
 
 write_the_correction = Exercise(
@@ -77,7 +85,7 @@ def correct(logits, target, stride):
 write_the_correction.check(correct)
 """,
     expected=_correct,
-    stages=[Stage("a mask that slipped down", _one_error), Stage("tiny's worst answer of eight", _tiny_error)],
+    stages=[Stage("a mask that slipped down", _one_error), Stage("an answer of tiny", _tiny_error)],
     mistakes=[
         Mistake("label inverted", "1 says: this belongs to the object.", partial(_correct, inverted=True)),
         Mistake("cells, not pixels", "The place is in pixels of the input frame: stride of them a cell.",
@@ -86,6 +94,10 @@ write_the_correction.check(correct)
                 partial(_correct, half=False)),
         Mistake("x and y swapped", "x is the column, y the row.", partial(_correct, swapped=True)),
         Mistake("depth not squared", "The weight is wrong · depth².", partial(_correct, power=1)),
+        Mistake("right cells among the wrong", "Depth alone is above 0 beside an error, too: times `wrong`.",
+                partial(_correct, anywhere=True)),
+        Mistake("a mean over what lies inside", "Beyond the frame are zeros, and they count: the mean is over 25 "
+                "cells.", partial(_correct, inside=True)),
         Mistake("logits taken for probabilities", "The mask is where the logit is positive, not above 0.5.",
                 partial(_correct, threshold=0.5)),
         Mistake("only what is missing", "What is too much is wrong as well.", partial(_correct, missing_only=True)),
@@ -99,6 +111,7 @@ write_the_correction.check(correct)
 def _step(
     sam: Sam, images: Tensor, labels: Tensor, points: Tensor, level: Tensor, *,
     order: str = "(b p)", which: int | None = None, least: str = "masks", soft: bool = False, add_iou: bool = True,
+    summed: bool = False, best_only: bool = False,
 ) -> Answer:  # fmt: skip
     """One step of the lesson, with switches for what easily goes wrong."""
     clicks, stride = points.shape[1], sam.image_size // (4 * sam.image_encoder.grid_size)
@@ -112,7 +125,9 @@ def _step(
     nearest = pairwise.mean((1, 2)) if least == "none" else pairwise.amin((1, 2))
     overlap = pairwise_iou(logits.sigmoid() - 0.6 if soft else logits, target)[..., 0]
     loss = nearest + iou_loss(predicted, overlap) if add_iou else nearest
-    return {"logits": logits, "target": target, "mask_loss": nearest, "overlap": overlap, "loss": loss.mean()}
+    total = loss.sum() if summed else loss.mean()
+    overlap = overlap.amax(1) if best_only else overlap
+    return {"logits": logits, "target": target, "mask_loss": nearest, "overlap": overlap, "loss": total}
 
 
 def _arguments(which: int) -> tuple[Any, ...]:
@@ -158,6 +173,10 @@ build_the_step.check(step)
     mistakes=[
         Mistake("IoU head forgotten", "The squared error of the predicted IoU belongs to the loss.",
                 partial(_step, add_iou=False)),
+        Mistake("sum over prompts", "The loss is the mean over prompts: it must not grow with the batch.",
+                partial(_step, summed=True)),
+        Mistake("the best overlap alone", "The IoU head predicts the IoU of *every* mask: (B·P, K).",
+                partial(_step, best_only=True)),
         Mistake("IoU of probabilities", "The mask is where the logit is above 0.", partial(_step, soft=True)),
         Mistake("mean over masks", "The minimum: only the nearest mask is to learn.", partial(_step, least="none")),
         Mistake("minimum over answers too", "One answer is meant. A mask that fits another answer is not right.",

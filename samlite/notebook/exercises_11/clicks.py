@@ -131,6 +131,14 @@ def _lacks_a_disc() -> tuple[np.ndarray, np.ndarray]:
     return _disc(25, 30, 14) | _disc(75, 45, 6), truth
 
 
+def _many_small() -> tuple[np.ndarray, np.ndarray]:
+    """A bar and two discs are lacking, larger together than the disc that is too much; each alone is smaller."""
+    bar = np.zeros((60, 90), dtype=bool)
+    bar[4:8, 5:57] = True
+    truth = bar | _disc(15, 25, 7) | _disc(40, 25, 6) | _disc(30, 48, 7)
+    return _disc(30, 48, 7) | _disc(75, 35, 11), truth
+
+
 def _has_too_much() -> tuple[np.ndarray, np.ndarray]:
     """A ring of a disc too much is all one region, its middle is in the truth; two small things are lacking."""
     truth = _disc(30, 28, 9) | _disc(76, 12, 7) | _disc(76, 44, 6)
@@ -177,6 +185,7 @@ write_correcting_click.check(next_click)
     stages=[
         Stage("something is lacking", _lacks_a_disc),
         Stage("something is too much", _has_too_much),
+        Stage("three small things and a larger one", _many_small),
     ],
     mistakes=[
         Mistake("x and y swapped", "A click is (x, y): the column first.", partial(_click_with, swapped=True)),
@@ -184,6 +193,8 @@ write_correcting_click.check(next_click)
                 partial(_click_with, flipped=True)),
         Mistake("foreground only", "What is too much is an error, too; here it is the larger one.",
                 partial(_click_with, label=1)),
+        Mistake("all errors of a kind together", "Connected regions are compared, one with one: three small errors are "
+                "not one large one.", partial(_click_with, whole=True)),
         Mistake("the smaller region", "The larger of the two regions is to be corrected first.",
                 partial(_click_with, smaller=True)),
         Mistake("centre of mass", "The centre of mass of a bent region may lie outside it. The most interior point "

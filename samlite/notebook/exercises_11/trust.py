@@ -16,11 +16,11 @@ def _calibration_error(predicted: np.ndarray, actual: np.ndarray, bins: int) -> 
 
 def _error_with(
     predicted: np.ndarray, actual: np.ndarray, bins: int, *, weighted: bool = True, signed: bool = False,
-    squared: bool = False, by_actual: bool = False, largest: bool = False, fewer: int = 0,
+    squared: bool = False, by_actual: bool = False, largest: bool = False, fewer: int = 0, right: bool = False,
 ) -> float:  # fmt: skip
     """The same by arithmetic, with switches for what easily goes wrong."""
     edges = np.linspace(0, 1, bins + 1 - fewer)
-    index = np.clip(np.digitize(actual if by_actual else predicted, edges) - 1, 0, len(edges) - 2)
+    index = np.clip(np.digitize(actual if by_actual else predicted, edges, right=right) - 1, 0, len(edges) - 2)
     gaps, counts = [], []
     for number in np.unique(index):
         gap = float(predicted[index == number].mean() - actual[index == number].mean())
@@ -39,6 +39,7 @@ def _predictions(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 FIVE = np.array([[0.1, 0.3, 0.9, 0.6, 0.5], [0.15, 0.5, 0.95, 0.1, 0.75]])  # predicted, actual
+EDGE = np.array([[0.0, 0.25, 0.3, 0.5, 0.5, 0.75], [0.5, 0.1, 0.1, 0.9, 0.6, 0.1]])
 
 write_calibration_error = Exercise(
     name="write_calibration_error",
@@ -71,6 +72,7 @@ write_calibration_error.check(calibration_error)
     stages=[
         Stage("five masks, three bins", lambda: (FIVE[0], FIVE[1], 3)),
         Stage("many masks, ten bins", lambda: (*_predictions(300, 5), 10)),
+        Stage("masks on an edge, four bins", lambda: (EDGE[0], EDGE[1], 4)),
     ],
     mistakes=[
         Mistake("bins not weighted", "A bin with one mask counts here as much as one with a hundred.",
@@ -84,6 +86,8 @@ write_calibration_error.check(calibration_error)
         Mistake("squared", "The distance itself is asked, not its square.", partial(_error_with, squared=True)),
         Mistake("sorted by the truth", "Sort by what was predicted: the question is what a prediction is worth.",
                 partial(_error_with, by_actual=True)),
+        Mistake("bins with their right edge", "Each bin has its *left* edge: a prediction of 0.5 lies in the bin that "
+                "begins there.", partial(_error_with, right=True)),
         Mistake("one bin too few", "n bins have n + 1 edges.", partial(_error_with, fewer=1)),
         Mistake("the largest gap", "The mean over bins is asked; this is the worst bin.",
                 partial(_error_with, largest=True)),
