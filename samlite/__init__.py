@@ -4,10 +4,15 @@ Names are imported when they are first used (PEP 562), so that ``python -m samli
 nothing but Python: ``import samlite`` alone does not need PyTorch.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# Read when PyTorch is loaded: an operation that Apple's GPU lacks in some versions (antialiased resizing of a tensor)
+# is done by the CPU, with a warning, in place of an error.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 # Public name -> the module that defines it.
 _HOME_OF = {

@@ -25,14 +25,29 @@ WEIGHTS = Path(__file__).resolve().parent / "weights"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument(
+        "--precision", nargs="?", const="tiny", metavar="MODEL",
+        help="measure what fewer bits cost and bring here, for tiny or another model; nothing else (a minute)",
+    )  # fmt: skip
+    parser.add_argument("--checkpoint", metavar="FILE", help="the weights of that model (its own, or random ones)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the report; exit code 1 when something is missing that the chapters need."""
+    if arguments.precision:
+        return _show_precision(arguments.precision, arguments.checkpoint, arguments.json)
     report = examine()
     print(json.dumps(report, indent=2) if arguments.json else as_text(report))
     return int(bool(report["problems"]))
+
+
+def _show_precision(model: str, checkpoint: str | None, as_json: bool) -> int:
+    from samlite.learning.precision import as_table, in_words, of_name
+
+    rows = of_name(model, checkpoint)
+    print(json.dumps(rows, indent=2) if as_json else f"{as_table(rows)}\n\n{in_words(rows)}")
+    return 0
 
 
 def examine() -> dict:

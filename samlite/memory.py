@@ -27,12 +27,14 @@ def weight_bytes(module: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
 
 
-def encoding_bytes(sam: nn.Module) -> int:
+def encoding_bytes(sam: nn.Module) -> int | None:
     """The most that encoding one photo on a CPU holds at one time beside the weights, in bytes, to about a quarter.
 
-    On an accelerator it is a lower bound, for there a photo goes the plain way.
+    On an accelerator it is a lower bound, for there a photo goes the plain way. None for an encoder of another kind.
     """
     encoder = sam.image_encoder
+    if not hasattr(encoder, "patch_projection"):
+        return None
     size = encoder.patch_projection.weight.element_size()  # 2 when the encoder computes in bfloat16
     grid, width, channels = encoder.grid_size, encoder.patch_projection.out_features, sam.prompt_encoder.channels
     image, tokens, embedding = 3 * encoder.image_size**2, grid**2 * width, grid**2 * channels
@@ -82,7 +84,9 @@ def check_weights(name: str, needed: float, device: torch.device | str | None = 
 
 def check_encoding(sam: nn.Module) -> None:
     """Whether a photo can be encoded. Raises TooLittleMemoryError."""
-    check(f"encoding a photo with {described(sam)}", encoding_bytes(sam), sam.device, "take a smaller model, ")
+    needed = encoding_bytes(sam)
+    if needed is not None:
+        check(f"encoding a photo with {described(sam)}", needed, sam.device, "take a smaller model, ")
 
 
 @contextmanager
@@ -101,6 +105,8 @@ def out_of_memory_in_words(what: str, device: torch.device | str | None) -> Iter
 
 def described(sam: nn.Module) -> str:
     encoder = sam.image_encoder
+    if not hasattr(encoder, "patch_projection"):
+        return "this model"
     return (
         f"this model ({len(encoder.blocks)} blocks, {encoder.patch_projection.out_features} wide, "
         f"{encoder.image_size}×{encoder.image_size})"

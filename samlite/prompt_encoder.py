@@ -47,12 +47,10 @@ class CoordinateEncoding(nn.Module):
 
     def forward(self, coordinates: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n c"]:
         """(x, y) in [0, 1] → (B, N, C). Places outside the table get the vector of its nearest edge."""
-        sampled = F.grid_sample(
-            self.position_table.expand(len(coordinates), -1, -1, -1),
-            rearrange(2 * coordinates - 1, "b n xy -> b n 1 xy"),  # grid_sample counts from -1 to 1, x first
-            align_corners=False,
-            padding_mode="border",
-        )
+        edge = 1 - 1 / self.grid_size  # the centres of the outermost cells; padding_mode="border" is not everywhere
+        places = (2 * coordinates - 1).clamp(-edge, edge)  # grid_sample counts from -1 to 1, x first
+        table = self.position_table.expand(len(coordinates), -1, -1, -1)
+        sampled = F.grid_sample(table, rearrange(places, "b n xy -> b n 1 xy"), align_corners=False)
         return self.projection(coordinates) + rearrange(sampled, "b c n 1 -> b n c")
 
     def grid(self) -> Float[Tensor, "c g g"]:

@@ -10,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 
 from samlite import memory
 from samlite.fast import use_fast_paths
+from samlite.precision import check_mode, use_precision
+from samlite.released.checkpoints import load_checkpoint
 from samlite.released.download import official_weights
 from samlite.released.official_files import CHECKPOINTS
 from samlite.released.sam import released_sam
@@ -48,36 +50,48 @@ def load_document_sam(path: str | Path, device: torch.device | str | None = None
     return _move(sam.eval(), device)
 
 
-def tiny(checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
+def tiny(
+    checkpoint: str | Path | None = None, device: torch.device | str | None = None, precision: str = "float32"
+) -> Sam:
     """The small model that ships with the package: the document's architecture, trained by this project."""
-    return load_document_sam(checkpoint or TINY_WEIGHTS, device)
+    return _move(load_document_sam(checkpoint or TINY_WEIGHTS), device, precision)
 
 
-def tiny_text(checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
+def tiny_text(
+    checkpoint: str | Path | None = None, device: torch.device | str | None = None, precision: str = "float32"
+) -> Sam:
     """A smaller one that takes text: it knows coloured shapes and nothing else (`samlite.learning.text`, §1.3)."""
-    return load_document_sam(checkpoint or TEXT_WEIGHTS, device)
+    return _move(load_document_sam(checkpoint or TEXT_WEIGHTS), device, precision)
 
 
-def document_vit_h(checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
+def document_vit_h(
+    checkpoint: str | Path | None = None, device: torch.device | str | None = None, precision: str = "float32"
+) -> Sam:
     """The document's SAM at full size, 32 layers of 1280; random weights, for nobody has trained it."""
     if checkpoint is not None:
-        return load_document_sam(checkpoint, device)
+        return _move(load_document_sam(checkpoint), device, precision)
+    check_mode(precision, device)
     if not _is_meta(device):
         memory.check_weights("document_vit_h", memory.weight_bytes(document_sam(device="meta")), device)
-    return document_sam(device=device).eval()
+    return use_precision(document_sam(device=device).eval(), precision)
 
 
 def _released(name: str) -> Callable[..., Sam]:
-    def build(checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
+    def build(
+        checkpoint: str | Path | None = None, device: torch.device | str | None = None, precision: str = "float32"
+    ) -> Sam:
+        sizes = CHECKPOINTS[name].sizes
+        check_mode(precision, device)
         if checkpoint is None:
             if _is_meta(device):
-                return use_fast_paths(released_sam(**CHECKPOINTS[name].sizes, device="meta")).eval()
+                return use_fast_paths(use_precision(released_sam(**sizes, device="meta").eval(), precision))
             memory.check_weights(name, CHECKPOINTS[name].size)
-            return use_fast_paths(_move(released_sam(**CHECKPOINTS[name].sizes), device).eval())
+            return use_fast_paths(_move(released_sam(**sizes).eval(), device, precision))
         if str(checkpoint) in CHECKPOINTS and not Path(checkpoint).is_file():
-            if str(checkpoint) != name:  # said before gigabytes come for nothing
+            if str(checkpoint) != name:
                 raise ValueError(f"{checkpoint} is another model's checkpoint: that of this one is called {name!r}")
-            memory.check_weights(name, CHECKPOINTS[name].size)
+            small = use_precision(released_sam(**sizes, device="meta"), precision)
+            memory.check_weights(name, memory.weight_bytes(small))  # before gigabytes come for nothing
             checkpoint = official_weights(name)
         if not Path(checkpoint).exists():
             known = CHECKPOINTS[name]
@@ -85,7 +99,8 @@ def _released(name: str) -> Callable[..., Sam]:
                 f"there is no file {checkpoint}: checkpoint={name!r} downloads it; or fetch {known.file} "
                 f"({known.size:,} bytes) from {known.address} and give the path where it lies"
             )
-        return use_fast_paths(_move(released_sam(**CHECKPOINTS[name].sizes, checkpoint=checkpoint), device).eval())
+        sam = load_checkpoint(released_sam(**sizes, device="meta"), checkpoint, precision)
+        return use_fast_paths(_move(sam, device).eval())
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"""The released {name}.
@@ -93,14 +108,17 @@ def _released(name: str) -> Callable[..., Sam]:
     ``checkpoint``: the path of the official file or of its safetensors; or {name!r}, which downloads the official
     file into the cache the first time (a file of that name goes first); None, as in the released package: random
     weights. On a CPU and without gradients it takes the fast paths of `samlite.fast`, which give the same numbers.
+    ``precision``: one of `samlite.precision.MODES`; the file is then never in memory as a whole.
     Raises FileNotFoundError, ValueError when the file is damaged or holds another model, DownloadError, and
     TooLittleMemoryError before it takes memory that is not there.
     """
     return build
 
 
-def _move(sam: Sam, device: torch.device | str | None) -> Sam:
+def _move(sam: Sam, device: torch.device | str | None, precision: str = "float32") -> Sam:
     """Raises ValueError in one sentence when this machine has no such device, TooLittleMemoryError when it is full."""
+    check_mode(precision, device)
+    use_precision(sam, precision)
     try:
         if device is not None and torch.device(device).type not in ("cpu", "meta"):
             memory.check_weights(memory.described(sam), memory.weight_bytes(sam), device)

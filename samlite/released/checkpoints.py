@@ -5,6 +5,7 @@ tensors are ever read from a ``.pth`` (``weights_only``), so that no code in it 
 of the model, all of them.
 """
 
+import copy
 import os
 import pickle
 import zipfile
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from samlite import memory
 from samlite.files import whole_file
+from samlite.precision import use_precision
 from samlite.released.key_map import POSITIONS, TYPES, from_official, to_official
 from samlite.released.official_files import CHECKPOINTS, how_to_get, looks_like, sha256
 from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam
@@ -27,25 +29,38 @@ MOST_LISTED = 5  # so many differing names a message shows
 WRAPPERS = ("model", "state_dict", "model_state_dict", "sam")  # under which training scripts put the weights
 
 
-def load_checkpoint(sam: Sam, path: str | os.PathLike) -> Sam:
+def load_checkpoint(sam: Sam, path: str | os.PathLike, precision: str = "float32") -> Sam:
     """Give a released SAM the weights of an official file, ``.pth`` or converted to safetensors. Returns ``sam``.
 
     ``sam`` may be on the meta device; it is on the CPU afterwards. Raises FileNotFoundError when there is no such
     file, ValueError when it is damaged, no checkpoint, or one for a model of other sizes, TooLittleMemoryError before
-    it reads what would not fit. The weights are held once: what was read becomes the model's own.
+    it reads what would not fit. The weights are held once: what was read becomes the model's own. In another
+    ``precision`` (`samlite.precision`) they are read where the file lies and rounded one layer after the other.
     """
     path = Path(path)
-    memory.check_weights(path.name, memory.weight_bytes(sam))
-    state = read_official(path)
+    smaller = precision != "float32"
+    expected = use_precision(copy.deepcopy(sam).to("meta"), precision) if smaller else sam
+    memory.check_weights(path.name, memory.weight_bytes(expected))
+    state = read_official(path, mapped=smaller)
     _check_fit(path.name, state, to_official({name: value.to("meta") for name, value in sam.state_dict().items()}))
     sam.load_state_dict(from_official({name: value.float() for name, value in state.items()}), assign=True)
     for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):  # these are in no checkpoint
         setattr(sam, name, torch.tensor(values).view(3, 1, 1))
+    if smaller:
+        use_precision(sam, precision)
+        for tensor in (*sam.parameters(), *sam.buffers()):  # what was not rounded lets go of the file, too
+            if tensor.dtype == torch.float32:
+                tensor.data = tensor.data.clone()
     return sam
 
 
-def read_official(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, on the CPU, under its own names."""
+def read_official(path: Path, mapped: bool = False) -> dict[str, Tensor]:
+    """The state dict in a file, on the CPU, under its own names.
+
+    ``mapped``: tensors lie in the file, and a part of it is in memory only while it is read; the file must not change
+    as long as they are used. Safetensors are read so in any case, a ``.pth`` in the form that PyTorch has written
+    since version 1.6.
+    """
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}: {how_to_get(path.name)}")
     if not path.is_file():
@@ -55,7 +70,8 @@ def read_official(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        mapped = mapped and zipfile.is_zipfile(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):
             raise ValueError(

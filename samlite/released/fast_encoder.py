@@ -163,10 +163,16 @@ def _relative(
     return relative_vectors(attention.relative_rows, side), relative_vectors(attention.relative_columns, side)
 
 
-def _linear(layer: torch.nn.Linear, x: Float[Tensor, "l d_in"], out: Float[Tensor, "l d_out"]) -> None:
-    torch.addmm(layer.bias, x, layer.weight.T, out=out)
+def _linear(layer: torch.nn.Module, x: Float[Tensor, "l d_in"], out: Float[Tensor, "l d_out"]) -> None:
+    if type(layer) is torch.nn.Linear:
+        torch.addmm(layer.bias, x, layer.weight.T, out=out)
+    else:  # one of `samlite.precision`
+        layer.into(x, out)
 
 
-def _add_linear(layer: torch.nn.Linear, x: Float[Tensor, "l d_in"], out: Float[Tensor, "l d_out"]) -> None:
+def _add_linear(layer: torch.nn.Module, x: Float[Tensor, "l d_in"], out: Float[Tensor, "l d_out"]) -> None:
     """out + layer(x), written over ``out``."""
-    out.add_(layer.bias).addmm_(x, layer.weight.T)
+    if type(layer) is torch.nn.Linear:
+        out.add_(layer.bias).addmm_(x, layer.weight.T)
+    else:
+        out.add_(layer(x))
