@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from samlite.boxes import box_areas, near_crop_edge, non_maximum_suppression, xyxy_to_xywh
+from samlite.device_masks import boxes_of, rles_of
 from samlite.images import read_photo
 from samlite.masks import mask_to_box, remove_small_regions, stability_scores
 from samlite.point_grids import Box, check_point_grids, crop_boxes, layer_point_grids
@@ -227,15 +229,26 @@ class SamAutomaticMaskGenerator:
         stable = torch.ones_like(stability, dtype=torch.bool)
         if self.stability_score_thresh > 0:
             stable = stability >= self.stability_score_thresh
-        masks = (logits[stable] > model.mask_threshold).cpu().numpy()
-        stable = stable.cpu().numpy()
-        x, y = crop[:2]
-        boxes = mask_to_box(masks) + np.array([x, y, x, y])
-        whole = ~near_crop_edge(boxes, crop, original_size)
-        rles = [mask_to_rle(_paste(mask, crop, original_size)) for mask in masks[whole]]
+        boxes, whole, rles = self._boxes_and_runs(logits[stable] > model.mask_threshold, crop, original_size)
+        stable, (x, y) = stable.cpu().numpy(), crop[:2]
         crops = np.tile(np.array(crop), (len(rles), 1))
         points = (points[stable] + [x, y])[whole]
         return Candidates(rles, boxes[whole], iou[stable][whole], stability.cpu().numpy()[stable][whole], points, crops)
+
+    def _boxes_and_runs(
+        self, masks: Bool[Tensor, "n h w"], crop: Box, original_size: tuple[int, int]
+    ) -> tuple[Int[np.ndarray, "n 4"], Bool[np.ndarray, " n"], list[Rle]]:
+        """Boxes of all masks in the photo's frame, which masks the crop does not cut off, and the runs of those."""
+        offset = np.array([*crop[:2], *crop[:2]])
+        if masks.device.type == "cuda":  # there, so that only boxes and runs travel
+            boxes = boxes_of(masks) + offset
+            whole = ~near_crop_edge(boxes, crop, original_size)
+            masks = masks[torch.from_numpy(whole).to(masks.device)]
+            return boxes, whole, rles_of(_paste_all(masks, crop, original_size))
+        pixels = masks.numpy()
+        boxes = mask_to_box(pixels) + offset
+        whole = ~near_crop_edge(boxes, crop, original_size)
+        return boxes, whole, [mask_to_rle(_paste(mask, crop, original_size)) for mask in pixels[whole]]
 
     def _without_small_regions(self, found: Candidates) -> Candidates:
         """Clean every mask, then drop duplicates once more; of two, the one that needed no cleaning stays."""
@@ -271,6 +284,15 @@ def _paste(mask: np.ndarray, crop: Box, original_size: tuple[int, int]) -> np.nd
     whole = np.zeros(original_size, dtype=bool)
     whole[y1:y2, x1:x2] = mask
     return whole
+
+
+def _paste_all(
+    masks: Bool[Tensor, "n h w"], crop: Box, original_size: tuple[int, int]
+) -> Bool[Tensor, "n height width"]:
+    """Masks of a crop → of the photo, where they are."""
+    x1, y1, x2, y2 = crop
+    height, width = original_size
+    return F.pad(masks, (x1, width - x2, y1, height - y2))
 
 
 def _check(name: str, value: Any, low: float, high: float, expected: str) -> None:

@@ -43,10 +43,10 @@ COMMANDS = {
         "compare the released model with other people's numbers, stage by stage",
         "samlite.parity_command", needs="run",
     ),
-    "bench": Command("measure every stage beside other packages", "samlite.bench_command", needs="run"),
+    "bench": Command("measure every stage beside other packages", "samlite.bench_command", needs="compute"),
     "train": Command(
         "train a small model from nothing",
-        "samlite.learning.commands", "add_train_arguments", "run_train", needs="run",
+        "samlite.learning.commands", "add_train_arguments", "run_train", needs="compute",
     ),
     "pretrain": Command(
         "train an image encoder without labels, as a masked autoencoder",
@@ -65,7 +65,7 @@ COMMANDS = {
         "samlite.learning.engine_command", needs="run",
     ),
     "vit-h": Command(
-        "measure the full ViT-H, the document's and the released one", "samlite.full_size_command", needs="run"
+        "measure the full ViT-H, the document's and the released one", "samlite.full_size_command", needs="compute"
     ),
     "handout": Command(
         "write a homework notebook with numbers of its own",
@@ -126,7 +126,7 @@ def _go_where_it_runs(command: Command, argv: list[str]) -> None:
 
     Raises `SetupError` when neither has it and the command cannot do without.
     """
-    lacking = environment.lacking("run")
+    lacking = environment.lacking(command.needs or "run")
     if not lacking:
         return
     if environment.environment_is_ready("run") and not environment.inside_own_environment():

@@ -65,7 +65,12 @@ TEST = (
     Requirement("ruff", "ruff", "0.6"),
     Requirement("transformers", "transformers", "5.0"),
 )
-NEEDS = {"run": RUNTIME, "lab": RUNTIME + NOTEBOOK, "book": BOOK, "test": RUNTIME + NOTEBOOK + BOOK + TEST}
+SCREEN = ("anywidget", "beartype", "ipywidgets", "matplotlib")  # for pages and tests: a machine that computes has none
+COMPUTE = tuple(requirement for requirement in RUNTIME if requirement.module not in SCREEN)
+NEEDS = {
+    "compute": COMPUTE, "run": RUNTIME, "lab": RUNTIME + NOTEBOOK, "book": BOOK,
+    "test": RUNTIME + NOTEBOOK + BOOK + TEST,
+}  # fmt: skip
 
 
 class SetupError(Exception):
@@ -78,7 +83,7 @@ def version_numbers(version: str) -> tuple[int, ...]:
 
 
 def lacking(purpose: str) -> list[str]:
-    """What the running interpreter lacks for "run", "lab", "book" or "test": one phrase each, none when all is there.
+    """What the running interpreter lacks for a purpose, a key of `NEEDS`: one phrase each, none when all is there.
 
     Looks at what is installed without importing it.
     """
