@@ -6,7 +6,7 @@ from samlite.notebook import full_size_views
 
 ROW = {
     "what": "encode", "architecture": "document", "dtype": "bfloat16", "way": "sdpa", "batch": 4, "seconds": 0.05,
-    "images_a_second": 80.0, "share_of_peak": 0.51, "peak_megabytes": 4096.0,
+    "images_a_second": 80.0, "share_of_peak": 0.51, "peak_megabytes": 4096.0, "mask_iou": 0.995,
 }  # fmt: skip
 
 
@@ -38,8 +38,23 @@ def test_unknown_names(prediction):
 def test_the_table_says_what_did_not_fit():
     table = full_size_views.encode_table([ROW, ROW | {"out_of_memory": True}, {"what": "decode"}])
     assert len(table.rows) == 2
-    assert table.rows[0] == ["document, bfloat16, sdpa", "4", "50.0", "80.0", "51%", "4096"]
+    assert table.rows[0] == ["document, bfloat16, sdpa", "4", "50.0", "80.0", "51%", "4096", "0.995"]
     assert "out of memory" in table.rows[1]
+    failed = {name: ROW[name] for name in ("what", "architecture", "dtype", "way", "batch")} | {"error": "E: no\nmore"}
+    assert full_size_views.encode_table([failed]).rows[0][2] == "failed: E: no"
+
+
+def test_the_other_rows():
+    rows = [
+        {"what": "attention", "block": "global", "way": "triton", "seconds": 0.001, "peak_megabytes": 12.0},
+        {"what": "decode", "architecture": "released", "prompts": 8, "dtype": "float32", "error": "E: no"},
+        {"what": "automatic masks", "architecture": "released", "how": "fast", "seconds": 1.0, "peak_megabytes": None},
+        ROW,
+    ]
+    table = full_size_views.other_table(rows)
+    assert [row[1:] for row in table.rows] == [
+        ["triton", "1.00", "12"], ["float32", "failed: E: no", "–"], ["fast", "1000.00", "–"]
+    ]  # fmt: skip
 
 
 def test_small_models_are_no_result(monkeypatch, tmp_path):

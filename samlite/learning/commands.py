@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from samlite.learning import evaluation, report
 from samlite.learning.baselines import Baseline, baselines
+from samlite.learning.fit import fitted, larger_batches, seconds_a_step
 from samlite.learning.interaction import Predictor
 from samlite.learning.photo_sets import read_photo_set
-from samlite.learning.recipe import TINY, Recipe
+from samlite.learning.recipe import TINY, Recipe, Stage
 from samlite.learning.report import summary_lines
-from samlite.learning.shares import join, leave
+from samlite.learning.shares import Share, join, leave
 from samlite.learning.targets import photo_examples, scene_examples
 from samlite.learning.training import Trainer, train
 from samlite.learning.weights import CARD, read_training, save_weights, write_card
@@ -41,6 +42,10 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decay", type=int, default=None, help="with --steps: in how many the rate falls (half)")
     parser.add_argument("--rate", type=float, default=1.0, help="share of the full learning rate to begin with (1)")
     parser.add_argument("--minutes", type=float, default=None, help="stop after this long; the same command goes on")
+    parser.add_argument(
+        "--within", type=float, default=None, metavar="MINUTES", help="shorten the recipe so that it takes so long"
+    )
+    parser.add_argument("--batches", type=int, default=1, metavar="TIMES", help="so many times the scenes a step (1)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the model (scenes are made beside it)")
     parser.add_argument("--seed", type=int, default=0)
@@ -60,6 +65,11 @@ def run_train(args: argparse.Namespace) -> int:
         recipe = last_stage(recipe, args.steps, args.size, args.batch, args.decay)
     run = args.run or Path("runs") / args.name
     share, device = join(args.device)
+    recipe = larger_batches(recipe, args.batches)
+    if device.startswith("cuda"):
+        torch.set_float32_matmul_precision("high")  # products in TF32: 10 bits of each factor, sums in float32
+    if args.within is not None:
+        recipe = _within(recipe, args.within, device, share, run)
     trainer = Trainer(recipe, device, load_document_sam(args.init) if args.init else None, share)
     if (run / "state.pt").exists():
         trainer.load(run / "state.pt")
@@ -80,6 +90,7 @@ def run_train(args: argparse.Namespace) -> int:
         "minutes": round(trainer.seconds / 60, 1),
         "device": str(trainer.sam.device),
         "threads": args.threads,
+        "float32 products": torch.get_float32_matmul_precision(),
         "processes": share.of,
         "torch": torch.__version__,
         "started from": str(args.init) if args.init else "nothing",
@@ -92,6 +103,23 @@ def run_train(args: argparse.Namespace) -> int:
         save_weights(trainer.averaged(), recipe.model, TINY_WEIGHTS, training)
         print(f"shipped as {TINY_WEIGHTS}; now run: python -m samlite evaluate {args.name} --card")
     return 0
+
+
+def _within(recipe: Recipe, minutes: float, device: str, share: Share, run: Path) -> Recipe:
+    """The recipe shortened to the minutes; the one that a run began with, when it goes on."""
+    if share.of > 1:
+        raise ValueError("--within times the steps of one process: leave torchrun out")
+    kept = run / "recipe.json"
+    if not (kept.exists() and (run / "state.pt").exists()):
+        recipe = fitted(recipe, seconds_a_step(recipe, device), minutes)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(asdict(recipe)) + "\n", encoding="utf-8")
+        print(f"{recipe.steps} steps fit into {minutes:g} minutes here: "
+              + ", ".join(f"{s.steps} of {s.batch} scenes of {s.image_size}²" for s in recipe.stages))  # fmt: skip
+        return recipe
+    values = json.loads(kept.read_text(encoding="utf-8"))
+    stages = tuple(Stage(**stage) for stage in values.pop("stages"))
+    return Recipe(**values | {"stages": stages, "shapes": tuple(values["shapes"])})
 
 
 def _train_text(args: argparse.Namespace) -> int:

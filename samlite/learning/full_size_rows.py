@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -97,7 +98,8 @@ def _predicted(plan: Plan, architecture: str) -> Row:
 def _checked_apart() -> Row:
     """The kernel in a process of its own: what it breaks there, it does not break here."""
     command = [sys.executable, "-c", "from samlite.learning.full_size_rows import check; check()"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, cwd=root)
     if done.returncode:
         raise RuntimeError(done.stderr[-500:])
     return {"relative_difference": float(done.stdout.split()[-1])}

@@ -72,7 +72,7 @@ def training_loss(
     previous = logits[chosen, best].detach()
     second = second_round_loss(sam, many[chosen], click[chosen], meant, previous, stride, generator, share)
     loss = first.mean() + 0.5 * second
-    together = affinity(embedding, batch.labels, generator, share) if affinity else torch.zeros(())
+    together = affinity(embedding, batch.labels, generator, share) if affinity else loss.new_zeros(())
     loss = loss + AFFINITY_WEIGHT * together
     figures = {
         "loss": loss.detach(),
@@ -84,7 +84,8 @@ def training_loss(
         "affinity": together.detach(),
         "iou error": (predicted.detach() - expected).abs().mean(),
     }  # fmt: skip
-    return loss, {name: float(value) for name, value in figures.items()}
+    values = torch.stack(list(figures.values())).tolist()  # at once: each transfer from a GPU waits for all before it
+    return loss, dict(zip(figures, values, strict=True))
 
 
 def second_round_loss(
@@ -124,7 +125,7 @@ def second_round_loss(
         overlap = pairwise_iou(logits.detach(), target[:, None])[..., 0]
         loss = minimum_over_masks(pairwise_mask_loss(logits, target[:, None])) + iou_loss(predicted, overlap)
         losses.append(loss.mean())
-        previous = logits[torch.arange(len(logits)), predicted.argmax(-1)].detach()
+        previous = logits[torch.arange(len(logits), device=logits.device), predicted.argmax(-1)].detach()
     return torch.stack(losses).mean()
 
 

@@ -31,27 +31,51 @@ def said_of(result: Mapping[str, Any]) -> str:
 
 
 def encode_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """The encoder's rows: time, images a second, share of the measured peak, memory."""
-    numbers = ["batch", "ms", "images/s", "share of peak", "peak MB"]
+    """The encoder's rows: time, images a second, share of the measured peak, memory, and how far from eager float32."""
+    numbers = ["batch", "ms", "images/s", "share of peak", "peak MB", "mask IoU"]
     lines = []
     for row in rows:
         if row["what"] != "encode":
             continue
         head = [f"{row['architecture']}, {row['dtype']}, {row['way']}", row["batch"]]
-        if row.get("out_of_memory"):
-            lines.append([*head, "out of memory", "–", "–", "–"])
+        if "seconds" not in row or row.get("out_of_memory"):
+            lines.append([*head, failure(row), "–", "–", "–", "–"])
             continue
-        memory = "–" if row["peak_megabytes"] is None else f"{row['peak_megabytes']:.0f}"
+        share, memory, iou = row["share_of_peak"], row["peak_megabytes"], row.get("mask_iou")
         lines.append(
             [
                 *head,
                 f"{1000 * row['seconds']:.1f}",
                 f"{row['images_a_second']:.1f}",
-                f"{row['share_of_peak']:.0%}",
-                memory,
+                "–" if share is None else f"{share:.0%}",
+                "–" if memory is None else f"{memory:.0f}",
+                "–" if iou is None else f"{iou:.3f}",
             ]
         )
     return Table(["encoder", *numbers], lines, right=numbers)
+
+
+def other_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Attention alone, decoding and automatic masks: what, how, time, memory."""
+    lines = []
+    for row in rows:
+        if row["what"] == "attention":
+            name, how = f"attention, {row['block']}", row["way"]
+        elif row["what"] == "decode":
+            name, how = f"decode {row['prompts']} clicks, {row['architecture']}", row["dtype"]
+        elif row["what"] == "automatic masks":
+            name, how = f"automatic masks, {row['architecture']}", row["how"]
+        else:
+            continue
+        time = f"{1000 * row['seconds']:.2f}" if "seconds" in row else failure(row)
+        memory = row.get("peak_megabytes")
+        lines.append([name, how, time, "–" if memory is None else f"{memory:.0f}"])
+    return Table(["what", "how", "ms", "peak MB"], lines, right=["ms", "peak MB"])
+
+
+def failure(row: Mapping[str, Any]) -> str:
+    """What was in the way of a row."""
+    return "out of memory" if row.get("out_of_memory") else f"failed: {row['error'].splitlines()[0][:60]}"
 
 
 class Prediction(ipywidgets.VBox):

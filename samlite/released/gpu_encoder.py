@@ -85,6 +85,15 @@ class EncoderAtWork(nn.Module):
         self.image_size, self.grid_size = encoder.image_size, encoder.grid_size
         self._recorded: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The encoder's own blocks."""
+        return [step.block for step in self.encoder.blocks]
+
+    @property
+    def patch_projection(self) -> nn.Linear:
+        return self.encoder.patch_projection
+
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "b 3 size size"]) -> Float[Tensor, "b c grid grid"]:
         images = images.to(self.dtype)

@@ -28,6 +28,7 @@ from einops import einsum, rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import flex_attention
 
 from samlite.released.image_encoder import RelativeAttention, relative_vectors
 
@@ -100,7 +101,8 @@ def flex(
     missing = next(wide for wide in FLEX_WIDTHS if wide >= width) - width
     q, k, v = (F.pad(x, (0, missing)) for x in (q, k, v))
 
-    attend, scale = _flex_attention(), width**-0.5
+    compiled = torch.compiler.is_compiling()  # together with what is around it, or alone
+    scale, attend = width**-0.5, flex_attention if compiled else _compiled_flex()
     return attend(
         q, k, v, scale=scale,
         score_mod=lambda score, n, head, query, key: score
@@ -109,9 +111,7 @@ def flex(
 
 
 @cache
-def _flex_attention() -> Callable[..., Tensor]:
-    from torch.nn.attention.flex_attention import flex_attention
-
+def _compiled_flex() -> Callable[..., Tensor]:
     return torch.compile(flex_attention, dynamic=False)
 
 

@@ -161,7 +161,7 @@ def grid_attention(
     q = rearrange(qkv, "b (y x) (three h d) -> three b y x h d", three=3, h=heads, y=side)[0]
     by_row = einsum(q, rows, "b y x h d, y key_y d -> b y x h key_y").contiguous()
     by_column = einsum(q, columns, "b y x h d, x key_x d -> b y x h key_x").contiguous()
-    return _operator(qkv.contiguous(), bias, by_row, by_column, heads, window)
+    return torch.ops.samlite.grid_attention(qkv.contiguous(), bias, by_row, by_column, heads, window)
 
 
 def tune(window: int, seconds: Callable[[], float]) -> dict[Setting, float | None]:

@@ -57,7 +57,7 @@ def test_every_row_at_a_small_size(tmp_path, capsys, uncompiled):
     assert not [row for row in rows if "error" in row or "out_of_memory" in row]
     encoded = [r for r in rows if r["what"] == "encode"]
     which = [(r["architecture"], r["dtype"], r["way"], r["batch"]) for r in encoded]
-    assert len(set(which)) == len(which) == 2 * 2 * (5 + 3)  # batches, formats, ways that a CPU has: no graph, no Triton
+    assert len(set(which)) == len(which) == 2 * 2 * (5 + 3)  # batches, formats, ways: no graph, no Triton
     assert which[0] == ("released", "float32", "eager", 1)
     for row in rows:
         assert all(value > 0 for key, value in row.items() if key.endswith(("seconds", "second", "peak")))

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from samlite.predictor import SamPredictor
 from samlite.released import grid_attention
 from samlite.released.gpu_encoder import DecoderAtWork, EncoderAtWork, sam_at_work
 from samlite.released.image_encoder import GlobalBlock, WindowBlock
@@ -70,8 +72,7 @@ def test_the_scores_themselves_are_equal():
 @torch.no_grad()
 def test_flex_uncompiled(monkeypatch):
     """FlexAttention's own reference in Python: the function that it compiles is right."""
-    flex_attention = pytest.importorskip("torch.nn.attention.flex_attention").flex_attention
-    monkeypatch.setattr(grid_attention, "_flex_attention", lambda: flex_attention)
+    monkeypatch.setattr(grid_attention, "_compiled_flex", lambda: grid_attention.flex_attention)
     torch.manual_seed(0)
     for case in CASES[:3]:
         block, (side, window, heads, width) = block_of(*case), case
@@ -165,6 +166,9 @@ def test_whole_sam_at_work():
         logits, iou = at_work.decode_masks(at_work.encode_image(image), points, labels)
     assert logits.dtype == iou.dtype == torch.float32
     assert (logits - expected).norm() < 0.05 * expected.norm()
+    predictor = SamPredictor(at_work)
+    predictor.set_image(np.zeros((96, 128, 3), np.uint8))
+    assert predictor.predict([[60, 40]], [1])[0].shape == (3, 96, 128)
 
 
 def test_unknown_way():

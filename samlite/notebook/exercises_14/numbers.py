@@ -1,4 +1,4 @@
-"""The exercises of chapter 14, the full ViT-H: operations, memory of the scores, share of the peak."""
+"""What is to be counted in chapter 14: operations, memory of the scores, share of the peak."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from typing import Any
 
 from samlite.notebook.exercises import Exercise, Mistake
 from samlite.notebook.variants import by_seed, fill
-
-CHAPTER = "14_vit_h_on_a_gpu"
-TITLE = "chapter 14, the full ViT-H on a GPU"
-IMPORTS = ""
 
 
 def _block(places: int, width: int) -> dict[str, int]:
@@ -183,5 +179,3 @@ def _draw_share(generator: random.Random) -> dict[str, Any]:
 count_a_block = by_seed(_count_a_block, _draw_block)
 measure_the_scores = by_seed(_measure_the_scores, _draw_scores)
 find_the_share = by_seed(_find_the_share, _draw_share)
-
-EXERCISES = (count_a_block, measure_the_scores, find_the_share)

@@ -1,0 +1,109 @@
+"""A piece of the fast encoder, written by the reader: the distances as further channels of queries and keys."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samlite.notebook.exercises import Exercise, Mistake, Stage
+from samlite.released.grid_attention import concatenated_keys, concatenated_queries
+
+
+def _in_samlite(q: Tensor, k: Tensor, by_row: Tensor, by_column: Tensor) -> dict[str, Any]:
+    q, k, by_row, by_column = (x[None] for x in (q, k, by_row, by_column))
+    queries, keys = concatenated_queries(q, by_row, by_column), concatenated_keys(k, by_row.shape[-1])
+    return {"channels": queries.shape[-1], "scores": (queries @ keys.mT / q.shape[-1] ** 0.5)[0]}
+
+
+def _by_steps(
+    q: Tensor, k: Tensor, by_row: Tensor, by_column: Tensor, *,
+    of_query: float = 0.0, of_bias: float = 0.5, swapped: bool = False, upside_down: bool = False,
+    columns: bool = True, added: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Queries and keys step by step, with switches for what easily goes wrong; powers of d for the scales."""
+    width, side = q.shape[-1], by_row.shape[-1]
+    one = torch.eye(side).flip(0) if upside_down else torch.eye(side)
+    row, column = one.repeat_interleave(side, dim=0), one.repeat(side, 1)
+    if swapped:
+        row, column = column, row
+    biases, places = [by_row, by_column], [row, column]
+    if not columns:
+        biases, places = biases[:1], places[:1]
+    if added:
+        biases, places = [by_row + by_column], [row + column]
+    scale = width**of_bias
+    queries = torch.cat([q * width**of_query, *(bias * scale for bias in biases)], dim=-1)
+    keys = torch.cat([k, *(place.expand(*k.shape[:-1], -1) for place in places)], dim=-1)
+    return {"channels": queries.shape[-1], "scores": queries @ keys.mT / width**0.5}
+
+
+def _random(heads: int, side: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(side)
+    q, k = torch.randn(2, heads, side**2, width, generator=generator)
+    by_row, by_column = torch.randn(2, heads, side**2, side, generator=generator)
+    return q, k, by_row, by_column
+
+
+write_the_bias_as_channels = Exercise(
+    name="write_the_bias_as_channels",
+    title="The distances as channels",
+    difficulty=4,
+    minutes=20,
+    question="""
+Hide the bias of the distances in wider queries and keys. You get `q` and `k` `(H, L, d)` of a square grid, row by row
+from the top, and `by_row` and `by_column` `(H, L, G)`, G the side of the grid: what a query adds to the score of a key
+in each row, and in each column. Make `queries` and `keys` `(H, L, d + 2·G)` such that `queries · keysᵀ / √d` is
+
+    q · kᵀ / √d + by_row[row of the key] + by_column[column of the key]
+
+The order of the channels is yours. Return their number and the scores.
+""",
+    code="""
+def my_scores(q, k, by_row, by_column):
+    # <answer: channels, scores = ..., ...>
+    width, side = q.shape[-1], by_row.shape[-1]
+    one = torch.eye(side)
+    row, column = one.repeat_interleave(side, dim=0), one.repeat(side, 1)  # (L, G): 1 at the key's own row, column
+    place = torch.cat([row, column], dim=-1).expand(len(k), -1, -1)
+    queries = torch.cat([q, width**0.5 * by_row, width**0.5 * by_column], dim=-1)
+    keys = torch.cat([k, place], dim=-1)
+    channels, scores = queries.shape[-1], queries @ keys.mT / width**0.5
+    # </answer>
+    return {"channels": channels, "scores": scores}
+
+
+write_the_bias_as_channels.check(my_scores)
+""",
+    expected=_in_samlite,
+    stages=[
+        Stage("one head, a grid of 2", lambda: _random(1, 2, 4)),
+        Stage("three heads, a grid of 5", lambda: _random(3, 5, 8)),
+        Stage("heads of the ViT-H, a window", lambda: _random(2, 14, 80)),
+    ],
+    mistakes=[
+        Mistake("√d missing", "The division by √d meets the new channels, too: multiply them by √d before.",
+                partial(_by_steps, of_bias=0.0)),
+        Mistake("divided by √d twice", "The new channels are to be multiplied by √d, not divided.",
+                partial(_by_steps, of_bias=-0.5)),
+        Mistake("q scaled, too", "q · k is divided by √d as ever: leave q as it is.",
+                partial(_by_steps, of_query=0.5)),
+        Mistake("rows and columns swapped", "Places run row by row: the row changes every G places, the column at "
+                "every one.", partial(_by_steps, swapped=True)),
+        Mistake("counted from the bottom", "Row 0 is the top one, column 0 the left one.",
+                partial(_by_steps, upside_down=True)),
+        Mistake("columns forgotten", "A key has a row and a column.", partial(_by_steps, columns=False)),
+        Mistake("rows and columns in the same channels", "Then each meets the other's ones, too: they need channels of "
+                "their own.", partial(_by_steps, added=True)),
+    ],
+    hints=[
+        "A dot product with a vector that is 1 at one place and 0 elsewhere picks the number at that place.",
+        "`torch.eye(G)` has such vectors as rows; `repeat_interleave` and `repeat` put them in the order of the keys.",
+    ],
+    explanation="""
+Nothing is approximated, and the attention needs no mask. Its products are wider, so it multiplies more; whether that is
+cheaper than writing the mask down is a question to the machine.
+""",
+)  # fmt: skip
