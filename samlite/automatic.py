@@ -245,7 +245,7 @@ class SamAutomaticMaskGenerator:
             whole = ~near_crop_edge(boxes, crop, original_size)
             masks = masks[torch.from_numpy(whole).to(masks.device)]
             return boxes, whole, rles_of(_paste_all(masks, crop, original_size))
-        pixels = masks.numpy()
+        pixels = masks.cpu().numpy()
         boxes = mask_to_box(pixels) + offset
         whole = ~near_crop_edge(boxes, crop, original_size)
         return boxes, whole, [mask_to_rle(_paste(mask, crop, original_size)) for mask in pixels[whole]]
