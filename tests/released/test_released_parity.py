@@ -7,16 +7,11 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
-from PIL import Image
 from reference import GOLDEN, build, difference, golden, official_weights, recorded, relative_difference
-from safetensors.torch import load_file
-from torch.nn import functional as F
 
 from samlite import SamPredictor
 from samlite.frames import ResizeLongestSide
-from samlite.released.image_encoder import RelativeAttention, WindowBlock, relative_vectors
 from samlite.released.key_map import to_official
-from samlite.released.prompt_encoder import FourierEncoding
 
 ENCODER, LOGITS, IOU = 5e-6, 1e-5, 1e-5  # absolute; of the largest logit; absolute
 BLOCKS = 5e-6  # of the largest value: between the blocks values are a hundred times those of the embedding
@@ -194,85 +189,6 @@ def test_gradients():
     assert without == ["prompt_encoder.no_mask_embed.weight"] and encoder.no_mask.grad is None
 
 
-@pytest.mark.parametrize("key", sorted(golden("window_variants")))
-def test_windows_of_any_size(key):
-    """No padding, padding, a window as large as the grid, a window larger than the grid."""
-    size, window = (int(part[3:]) for part in key.partition(".")[0].split("_"))
-    sam = build("std" if size == 128 else "std256", window=window)
-    image = np.random.RandomState(100 + size + window).standard_normal((1, 3, size, size)).astype(np.float32)
-    with torch.no_grad():
-        embedding = sam.encode_image(torch.from_numpy(image))
-    assert difference(embedding[:, ::4], golden("window_variants")[key]) < ENCODER
-
-
-SHARED = GOLDEN.parent.parent.parent / "shared" / "golden"  # a photo that is not ours to ship lies beside a checkout
-
-
-@pytest.fixture(scope="module", params=["syn", "dog"])
-def pictured(request):
-    """A predictor with its picture set, the picture's short name, and the official numbers."""
-    predictor = SamPredictor(build("std256"))
-    if request.param == "syn":
-        predictor.set_image(Image.open(GOLDEN / "synthetic_200x300.png"))
-        return predictor, "syn", golden("std256_predictor")
-    if not (SHARED / "dog_320.png").is_file():
-        pytest.skip(f"the photo of the dog is not part of this repository, and not at {SHARED} either: not compared")
-    predictor.set_image(Image.open(SHARED / "dog_320.png"))
-    return predictor, "dog", load_file(SHARED / "std256_predictor.safetensors")
-
-
-POINTS, LABELS, BOX = [(160, 100), (40, 30), (250, 180)], [1, 0, 1], (60, 40, 250, 190)
-PREDICTOR_CASES = {
-    "point": {"point_coords": POINTS[:1], "point_labels": LABELS[:1]},
-    "points": {"point_coords": POINTS, "point_labels": LABELS},
-    "box": {"box": BOX},
-    "box_bg": {"box": BOX, "point_coords": [(100, 60)], "point_labels": [0]},
-    "refine": {"point_coords": [(160, 100), (250, 180)], "point_labels": [1, 0]},
-    "maskonly": {},
-}
-
-
-@pytest.mark.parametrize("case", PREDICTOR_CASES)
-def test_predictor_end_to_end(pictured, case):
-    predictor, picture, expected = pictured
-    given = dict(PREDICTOR_CASES[case])
-    if case in ("refine", "maskonly"):
-        given["mask_input"] = expected[f"{picture}.refine.in_mask"]
-    kinds = [kind for kind in ("multi", "single") if f"{picture}.{case}.{kind}.iou" in expected]
-    assert kinds
-    for kind in kinds:
-        logits, iou, low_res = predictor.predict(**given, multimask_output=kind == "multi", return_logits=True)
-        key = f"{picture}.{case}.{kind}"
-        mask = np.unpackbits(expected[f"{key}.masks"].numpy(), axis=-1, count=logits.shape[-1]).astype(bool)
-        clear = np.abs(logits) > 1e-3
-        assert logits.shape == mask.shape and ((logits > 0) == mask)[clear].all() and clear.mean() > 0.99
-        assert difference(torch.from_numpy(iou), expected[f"{key}.iou"]) < IOU
-        if f"{key}.low_res" in expected:
-            assert relative_difference(torch.from_numpy(low_res), expected[f"{key}.low_res"]) < LOGITS
-        if f"{key}.low_res_every4" in expected:
-            every4 = torch.from_numpy(low_res[:, ::4, ::4].copy())
-            assert relative_difference(every4, expected[f"{key}.low_res_every4"]) < LOGITS
-
-
-def test_predictor_embedding(pictured):
-    predictor, picture, expected = pictured
-    assert predictor.input_size == tuple(expected[f"{picture}.input_size"].tolist())
-    assert difference(predictor.get_image_embedding()[:, ::8], expected[f"{picture}.features_every8"]) < ENCODER
-
-
-def test_predictor_reads_bgr(pictured):
-    predictor, picture, expected = pictured
-    if picture != "dog":
-        return  # the official run read only the dog this way
-    rgb = np.array(Image.open(SHARED / "dog_320.png").convert("RGB"))
-    other = SamPredictor(predictor.model)
-    other.set_image(np.ascontiguousarray(rgb[..., ::-1]), image_format="RGB")
-    swapped = other.get_image_embedding()
-    other.set_image(np.ascontiguousarray(rgb[..., ::-1]), image_format="BGR")
-    assert difference(other.get_image_embedding()[:, ::8], expected["dog.bgr_features_every8"]) < ENCODER
-    assert difference(other.get_image_embedding(), swapped) > 100 * ENCODER
-
-
 def test_the_batched_call(sam, stages):
     """Two pictures of different shapes in one call: one with a point, one with two boxes."""
     transform = ResizeLongestSide(sam.image_encoder.img_size)
@@ -293,51 +209,6 @@ def test_the_batched_call(sam, stages):
         clear = sam.postprocess_masks(answer["low_res_logits"], *sizes).abs() > 1e-3
         assert answer["masks"].shape == expected["masks"].shape and clear.float().mean() > 0.99
         assert torch.equal(answer["masks"][clear], expected["masks"][clear])
-
-
-@pytest.fixture(scope="module")
-def utilities():
-    return golden("encoder_utilities")
-
-
-@pytest.mark.parametrize("name, side", [("q5k5", 5), ("q7k7_interpolated", 7)])
-def test_relative_position_vectors(utilities, name, side):
-    """The official function also knows grids of two different sizes, which no released model has."""
-    assert difference(relative_vectors(utilities["relpos.table"], side), utilities[f"relpos.{name}"]) < 1e-6
-
-
-def test_what_relative_positions_add_to_the_scores(utilities):
-    rows, columns = (relative_vectors(utilities[f"relpos.add_rel_{axis}"], n) for axis, n in (("h", 3), ("w", 4)))
-    bias = RelativeAttention.position_bias(utilities["relpos.add_q"][:, None], rows, columns)
-    assert difference(bias[:, 0], utilities["relpos.add_out"]) < 1e-5
-
-
-def test_windows_of_a_grid(utilities):
-    """Of 7×9 places. Ours are square, so two rows of zeros are added, which the padding to whole windows adds too."""
-    grid, expected = utilities["window.in"], utilities["window.out4"]
-    block = WindowBlock(width=3, heads=1, side=4)
-    with torch.no_grad(), recorded() as seen:
-        block.attend(rearrange(F.pad(grid, (0, 0, 0, 0, 0, 2)), "b y x d -> b (y x) d"))
-    windows = rearrange(seen["windows"][0], "(b n) (y x) d -> b n y x d", b=2, y=4)
-    assert torch.equal(windows[:, :6], rearrange(expected, "(b n) y x d -> b n y x d", b=2))
-    assert not windows[:, 6:].any()
-
-
-def test_fourier_codes(utilities):
-    encoding = FourierEncoding(16, grid_size=5)
-    encoding.directions = utilities["pe.matrix"]
-    points = utilities["pe.coords_in"] / torch.tensor([64, 32])
-    assert difference(encoding(points), utilities["pe.coords_out_image_hw_32x64"]) < 1e-5
-    y, x = torch.meshgrid((torch.arange(5) + 0.5) / 5, (torch.arange(7) + 0.5) / 7, indexing="ij")
-    codes = rearrange(encoding(torch.stack([x, y], dim=-1)), "y x c -> c y x")
-    assert difference(codes, utilities["pe.grid_5x7"]) < 1e-5
-
-
-def test_relative_positions_stretch_a_table_by_interpolation():
-    table = torch.randn(9, 6)
-    assert torch.equal(relative_vectors(table, 5)[1, 3], table[1 - 3 + 4])
-    stretched = F.interpolate(table.T[None], size=13, mode="linear")[0].T
-    torch.testing.assert_close(relative_vectors(table, 7)[6, 0], stretched[12])
 
 
 def test_full_size_vit_b(vit_b):
