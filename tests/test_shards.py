@@ -145,6 +145,7 @@ def available(request, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    monkeypatch.setenv("RAY_agent_register_timeout_ms", "120000")  # Ray's own processes start slowly on a busy machine
     if request.param == "ray" and (reason := ray_does_not_start()):
         pytest.skip(reason)
     return request.param
@@ -152,7 +153,7 @@ def available(request, monkeypatch):
 
 @functools.cache
 def ray_does_not_start():
-    """Why not, or None. Ray gives its own processes 15 seconds to start, too little on a machine that is busy."""
+    """Why not, or None. Ray gives up after half a minute, which can be too little on a machine that is very busy."""
     try:
         with EXECUTORS["ray"]() as executor:
             return None if executor.submit(abs, -1).result(60) == 1 else "Ray cannot add"
