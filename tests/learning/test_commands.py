@@ -82,6 +82,18 @@ def test_minutes_stop_and_the_same_command_goes_on(short_recipe, tmp_path, capsy
     assert "going on from step 1 of 6" in out and "finished at step 6 of 6" in out
 
 
+def test_a_recipe_within_minutes_is_kept(short_recipe, tmp_path, capsys, monkeypatch):
+    """It is shortened once; the same command goes on with the same steps, however fast the machine is then."""
+    monkeypatch.setattr(commands, "seconds_a_step", lambda *_: [1.0])
+    monkeypatch.setattr(commands, "fitted", lambda recipe, seconds, minutes: recipe)
+    words = ("tiny", "--run", str(tmp_path), "--minutes", "0", "--within", "1")
+    assert commands.run_train(parse(commands.add_train_arguments, *words)) == 0
+    assert "6 steps fit into 1 minutes here" in capsys.readouterr().out
+    monkeypatch.setattr(commands, "fitted", None)  # not asked again
+    assert commands.run_train(parse(commands.add_train_arguments, *words)) == 0
+    assert "going on from step 1 of 6" in capsys.readouterr().out
+
+
 def test_start_from_weights(short_recipe, tmp_path):
     commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path / "a")))
     first = tmp_path / "a" / "tiny.safetensors"
