@@ -225,6 +225,17 @@ class SamAutomaticMaskGenerator:
     ) -> Candidates:
         predictor, model = self.predictor, self.predictor.model
         logits = model.resize_masks(low_res_logits[None], predictor.input_size, predictor.original_size)[0]  # (n, H, W)
+        return self._stable(logits, iou, points, crop, original_size)
+
+    def _stable(
+        self,
+        logits: Float[Tensor, "n height width"],
+        iou: Float[np.ndarray, " n"],
+        points: Float[np.ndarray, "n 2"],
+        crop: Box,
+        original_size: tuple[int, int],
+    ) -> Candidates:
+        model = self.predictor.model
         stability = stability_scores(logits, model.mask_threshold, self.stability_score_offset)
         stable = torch.ones_like(stability, dtype=torch.bool)
         if self.stability_score_thresh > 0:

@@ -1,12 +1,10 @@
 """The benchmark: every stage beside the same stage of the packages that a reader would otherwise use.
 
-The released model has random weights here, unless a checkpoint is given: the time does not depend on them. The stage
-"automatic masks" depends on what the filters let through, so it takes trained weights alone.
+The released model has random weights here, unless a checkpoint is given: the time does not depend on them. Before
+anything is timed, every variant must have computed the same.
 """
 
-import copy
-import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -14,26 +12,23 @@ from typing import Any
 
 import skimage
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from samlite.automatic import SamAutomaticMaskGenerator
-from samlite.fast import use_fast_paths, use_plain_paths
 from samlite.learning.measure import interleaved
+from samlite.learning.peers import BESIDE, FAST, OFFICIAL, PLAIN, Calls, Peers, both, differences
 from samlite.learning.recipe import Recipe, Stage, make_batch
+from samlite.learning.stand_in import stand_in
 from samlite.learning.training import Trainer
 from samlite.registry import sam_model_registry
-from samlite.released.key_map import to_official
 from samlite.released.official_files import CHECKPOINTS
+from samlite.released.official_package import is_installed, official_sam
 from samlite.released.sam import released_sam
-from samlite.released.transformers_names import transformers_sam
 from samlite.sam import Sam
 
-FAST, PLAIN = "samlite", "samlite, plain path"
-EAGER, SDPA, OFFICIAL = "transformers, eager", "transformers, sdpa", "segment-anything"
-STAGES = ("encoder", "decoder", "tiny", "automatic", "curves")
-CURVE_MODEL = {"image_size": 512, "width": 192, "heads": 3, "depth": 4, "global_blocks": (1, 3)}
+STAGES = ("encoder", "decoder", "tiny", "automatic", "all-masks", "curves", "waterfall")
 SMALL = {"image_size": 128, "width": 32, "heads": 2, "depth": 2, "window": 3, "global_blocks": (1,), "channels": 32}
-Calls = dict[str, Callable[[], object]]
+USUAL, OTHERS = 0.5, (0.1, 1.0)  # shares of the candidates that pass the filter on predicted IoU
 Row = dict[str, Any]
 
 
@@ -49,10 +44,16 @@ class Plan:
     grid: int = 16
     only: tuple[str, ...] = STAGES
     small: bool = False
+    beside: tuple[str, ...] = BESIDE
 
     def released(self, **changes: Any) -> Sam:
         sizes = SMALL if self.small else CHECKPOINTS[self.model].sizes | {"image_size": self.size}
-        return released_sam(**sizes | changes, checkpoint=self.checkpoint).eval()
+        sam = released_sam(**sizes | changes, checkpoint=self.checkpoint).eval()
+        if self.checkpoint is None:  # tables of distances start at zero, and then nobody could tell what reads them
+            for name, table in sam.named_parameters():
+                if name.rpartition(".")[2] in ("relative_rows", "relative_columns"):
+                    nn.init.normal_(table, std=0.2)
+        return sam
 
     @property
     def name(self) -> str:
@@ -64,16 +65,18 @@ def run(plan: Plan) -> Iterator[Row]:
     with torch.no_grad():
         if {"encoder", "decoder"} & set(plan.only):
             yield from released_stages(plan)
+        if "all-masks" in plan.only:
+            yield from all_masks_stages(plan)
         if "tiny" in plan.only:
             yield from tiny_stages(plan)
         if "automatic" in plan.only:
-            yield from automatic_stages(plan)
+            yield from tiny_automatic(plan)
 
 
 def released_stages(plan: Plan) -> Iterator[Row]:
     sam = plan.released()
-    peers = Peers(sam, plan)
-    image = torch.randn(1, 3, sam.image_size, sam.image_size)
+    peers = Peers(sam, plan.beside)
+    image = torch.randn(1, 3, sam.image_size, sam.image_size, generator=torch.Generator().manual_seed(0))
     if "encoder" in plan.only:
         yield from rows(plan, "encode a photo", plan.name, peers.encoders(image))
     if "decoder" in plan.only:
@@ -86,14 +89,46 @@ def released_stages(plan: Plan) -> Iterator[Row]:
             yield from rows(several, what, plan.name, peers.decoders(embedding, points))
 
 
+def all_masks_stages(plan: Plan) -> Iterator[Row]:
+    """Automatic masks by the released decoder: with a checkpoint the whole model, without one `stand_in`.
+
+    The usual share of likely candidates at the grid that was asked for; other shares on a quarter of its points.
+    """
+    photo, once = skimage.data.astronaut(), replace(plan, rounds=1)
+    if plan.checkpoint is not None:
+        yield from _all_masks(once, plan.released(), plan.name, photo, plan.grid, "")
+        return
+    sizes = {"image_size": SMALL["image_size"]} if plan.small else {"image_size": plan.size}
+    for likely in (USUAL, *OTHERS) if plan.grid <= 16 else (USUAL,):
+        grid = plan.grid if likely == USUAL else max(2, plan.grid // 2)
+        sam = stand_in(photo, likely, **sizes)
+        yield from _all_masks(once, sam, "released decoder", photo, grid, f", {likely:.0%} likely")
+
+
+def _all_masks(plan: Plan, sam: Sam, model: str, photo: Any, grid: int, added: str) -> Iterator[Row]:
+    settings = {"points_per_side": grid, "box_nms_thresh": 0.95, "output_mode": "uncompressed_rle"}
+    fast, plain = both(sam)
+    generators = {FAST: SamAutomaticMaskGenerator(fast, **settings)}
+    if grid <= 16 and "plain" in plan.beside:
+        generators[PLAIN] = SamAutomaticMaskGenerator(plain, **settings)
+    if is_installed() and "segment-anything" in plan.beside:
+        generators[OFFICIAL] = import_module("segment_anything").SamAutomaticMaskGenerator(
+            official_sam(sam), **settings
+        )
+    calls: Calls = {name: lambda maker=maker: maker.generate(photo) for name, maker in generators.items()}
+    yield from rows(plan, f"automatic masks, {grid}×{grid} points{added}", model, calls)
+
+
 def tiny_stages(plan: Plan) -> Iterator[Row]:
     fast, plain = both(sam_model_registry["tiny"]())
     several = replace(plan, rounds=3 * plan.rounds)
     image = torch.randn(1, 3, fast.image_size, fast.image_size)
     yield from rows(several, "encode a photo", "tiny", {FAST: lambda: fast.encode_image(image)})
     embedding, point, label = fast.encode_image(image), torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.long)
-    clicks = {FAST: lambda: fast.decode_masks(embedding, point, label), PLAIN: lambda: plain.decode_masks(
-        embedding, point, label)}  # fmt: skip
+    clicks: Calls = {
+        name: lambda model=model: model.decode_masks(embedding, point, label)[0]
+        for name, model in ((FAST, fast), (PLAIN, plain))
+    }
     yield from rows(several, "decode a click", "tiny", clicks)
     stage = Stage(64, 10, 2) if plan.small else Stage(128, 10, 16)
     trainer = Trainer(Recipe(stages=(stage,)))
@@ -107,125 +142,29 @@ def tiny_stages(plan: Plan) -> Iterator[Row]:
         FAST: step})  # fmt: skip
 
 
-def automatic_stages(plan: Plan) -> Iterator[Row]:
-    photo = skimage.data.astronaut()
-    fast, plain = both(sam_model_registry["tiny"]())
-    calls = {
-        name: lambda model=model: SamAutomaticMaskGenerator(model, points_per_side=plan.grid).generate(photo)
-        for name, model in ((FAST, fast), (PLAIN, plain))
+def tiny_automatic(plan: Plan) -> Iterator[Row]:
+    photo, settings = skimage.data.astronaut(), {"points_per_side": plan.grid, "output_mode": "uncompressed_rle"}
+    calls: Calls = {
+        name: lambda model=model: SamAutomaticMaskGenerator(model, **settings).generate(photo)
+        for name, model in zip((FAST, PLAIN), both(sam_model_registry["tiny"]()), strict=True)
     }
-    what = f"automatic masks, {plan.grid}×{plan.grid} points"
-    yield from rows(plan, what, "tiny", calls)
-    if plan.checkpoint is None:
-        return
-    sam = plan.released()
-    fast, plain = both(sam)
-    calls = {FAST: lambda: SamAutomaticMaskGenerator(fast, points_per_side=plan.grid).generate(photo)}
-    if official := Peers(sam, plan).official:
-        generator = import_module("segment_anything").SamAutomaticMaskGenerator(official, points_per_side=plan.grid)
-        calls[OFFICIAL] = lambda: generator.generate(photo)
-    yield from rows(replace(plan, rounds=1), what, plan.name, calls)
-
-
-class Peers:
-    """The same weights in every implementation that is installed."""
-
-    def __init__(self, sam: Sam, plan: Plan) -> None:
-        self.fast, self.plain = both(sam)
-        self.transformers: dict[str, nn.Module] = {}
-        self.official: nn.Module | None = None
-        if importlib.util.find_spec("transformers"):
-            for name, attention in ((EAGER, "eager"), (SDPA, "sdpa")):
-                self.transformers[name] = transformers_sam(sam, attention)
-        if importlib.util.find_spec("segment_anything") and not plan.small and plan.size == 1024:
-            self.official = import_module("segment_anything").sam_model_registry[plan.model]().eval()
-            self.official.load_state_dict(to_official(sam.state_dict()))
-
-    def encoders(self, image: Tensor) -> Calls:
-        calls: Calls = {
-            FAST: lambda: self.fast.encode_image(image), PLAIN: lambda: self.plain.encode_image(image)
-        }  # fmt: skip
-        for name, model in self.transformers.items():
-            calls[name] = lambda model=model: model.get_image_embeddings(image)
-        if self.official is not None:
-            calls[OFFICIAL] = lambda: self.official.image_encoder(image)
-        return calls
-
-    def decoders(self, embedding: Tensor, points: Tensor, at_once: int = 8) -> Calls:
-        """``points`` (B, 1, 2): all at once, and by the fast path as automatic masks do it on a CPU, 8 at a time."""
-        labels = torch.ones(points.shape[:2], dtype=torch.long)
-
-        def fast() -> None:
-            for some, their in zip(points.split(at_once), labels.split(at_once), strict=True):
-                self.fast.decode_masks(embedding, some, their)
-
-        calls: Calls = {FAST: fast, PLAIN: lambda: self.plain.decode_masks(embedding, points, labels)}
-        for name, model in self.transformers.items():
-            calls[name] = lambda model=model: model(
-                image_embeddings=embedding, input_points=points[None], input_labels=labels[None], multimask_output=True
-            )
-        if self.official is not None:
-            calls[OFFICIAL] = lambda: _official_decode(self.official, embedding, points, labels)
-        return calls
-
-
-def _official_decode(model: nn.Module, embedding: Tensor, points: Tensor, labels: Tensor) -> None:
-    sparse, dense = model.prompt_encoder(points=(points, labels), boxes=None, masks=None)
-    model.mask_decoder(
-        image_embeddings=embedding, image_pe=model.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sparse,
-        dense_prompt_embeddings=dense, multimask_output=True,
-    )  # fmt: skip
-
-
-def both(sam: Sam) -> tuple[Sam, Sam]:
-    """The model with its fast paths and without them, on the same weights."""
-
-    def again() -> Sam:
-        parts = (copy.copy(part) for part in (sam.image_encoder, sam.prompt_encoder, sam.mask_decoder))
-        twin = Sam(*parts)
-        twin.automatic_thresholds = sam.automatic_thresholds
-        return twin.eval()
-
-    return use_fast_paths(again()), use_plain_paths(again())
+    yield from rows(plan, f"automatic masks, {plan.grid}×{plan.grid} points", "tiny", calls)
 
 
 def rows(plan: Plan, stage: str, model: str, calls: Calls) -> Iterator[Row]:
-    """One row a call. ``ratio``: how many times the processor seconds of the fast path the call takes."""
-    costs = interleaved(calls, plan.rounds)
+    """One row a call. ``ratio``: how many times the processor seconds of the fast path the call takes; ``difference``:
+    how far its result is from that of the official package, or of the plain path where that is not installed.
+    """
+    reference, found = next((name for name in (OFFICIAL, PLAIN) if name in calls), None), {}
+
+    def check(answers: dict[str, Any]) -> None:
+        if reference is not None:
+            found.update(differences(answers, reference))
+
+    costs = interleaved(calls, plan.rounds, check)
     for name, cost in costs.items():
         ratio = cost.cpu_seconds / max(costs[FAST].cpu_seconds, 1e-9)
-        yield {"stage": stage, "model": model, "variant": name, **cost._asdict(), "ratio": ratio}
-
-
-def curves(plan: Plan) -> dict[str, list[Row]]:
-    """Cost against the number of photos, blocks, prompts and grid points, by the fast path of small models."""
-    if "curves" not in plan.only:
-        return {}
-    sizes = SMALL if plan.small else CURVE_MODEL
-    counts = (1, 2) if plan.small else (1, 2, 4, 8)
-    sam = use_fast_paths(released_sam(**sizes).eval())
-    side, grid, channels = sam.image_size, sam.prompt_encoder.grid_size, sam.prompt_encoder.channels
-    found: dict[str, Calls] = {"photos": {}, "blocks": {}, "prompts": {}, "grid points": {}}
-    embedding, random = torch.randn(1, channels, grid, grid), torch.Generator().manual_seed(0)
-    for count in counts:
-        images = torch.randn(count, 3, side, side, generator=random)
-        found["photos"][str(count)] = lambda images=images: sam.encode_image(images)
-        deep = use_fast_paths(released_sam(**sizes | {"depth": 2 * count, "global_blocks": (0,)}).eval())
-        found["blocks"][str(2 * count)] = lambda deep=deep, image=images[:1]: deep.encode_image(image)
-        points = torch.rand(8 * count, 1, 2, generator=random) * side
-        labels = torch.ones(8 * count, 1, dtype=torch.long)
-        found["prompts"][str(8 * count)] = lambda points=points, labels=labels: [
-            sam.decode_masks(embedding, some, their)
-            for some, their in zip(points.split(8), labels.split(8), strict=True)
-        ]
-    tiny, photo = use_fast_paths(sam_model_registry["tiny"]()), skimage.data.astronaut()
-    for across in (2, 4) if plan.small else (4, 8, 12, 16):
-        generator = SamAutomaticMaskGenerator(tiny, points_per_side=across)
-        found["grid points"][str(across**2)] = lambda generator=generator: generator.generate(photo)
-    with torch.no_grad():
-        return {
-            against: [
-                {"count": int(count), **cost._asdict()} for count, cost in interleaved(calls, plan.rounds).items()
-            ]
-            for against, calls in found.items()
-        }
+        yield {
+            "stage": stage, "model": model, "variant": name, **cost._asdict(), "ratio": ratio,
+            "difference": found.get(name),
+        }  # fmt: skip

@@ -31,16 +31,28 @@ class Cost(NamedTuple):
     rounds: int
 
 
-def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int = 3) -> dict[str, Cost]:
-    """Name → cost of each call; one round runs every one of them once."""
+def interleaved(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int = 3,
+    check: Callable[[dict[str, object]], object] | None = None,
+) -> dict[str, Cost]:
+    """Name → cost of each call; one round runs every one of them once.
+
+    ``check`` sees what the first calls returned, before the rounds.
+    """
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}: at least one is needed")
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
-    megabytes = {}
+    megabytes, answers = {}, {}
     for name, call in calls.items():
-        first, megabytes[name] = _with_memory(call)
+        first, megabytes[name], answer = _with_memory(call)
+        if check is not None:
+            answers[name] = answer
         if first[0] > SLOW:
             times[name].append(first)
+    if check is not None:
+        check(answers)
+        answers.clear()
     for number in range(rounds):
         for name, call in calls.items():
             if len(times[name]) <= number:
@@ -81,10 +93,11 @@ def _timed(call: Callable[[], object]) -> tuple[float, float]:
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
-def _with_memory(call: Callable[[], object]) -> tuple[tuple[float, float], float | None]:
+def _with_memory(call: Callable[[], object]) -> tuple[tuple[float, float], float | None, object]:
+    answers: list[object] = []
     before = _forget_peak()
-    times = _timed(call)
-    return times, None if before is None else round(max(0, _status("VmHWM") - before) / 1024, 1)
+    times = _timed(lambda: answers.append(call()))
+    return times, None if before is None else round(max(0, _status("VmHWM") - before) / 1024, 1), answers[0]
 
 
 def _forget_peak() -> int | None:

@@ -107,7 +107,8 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     theirs = renamed(state, {ours: official for official, ours in NAMES.items()})
     official = {theirs[name]: value for name, value in state.items() if name != OUR_TYPES}
     official |= dict(zip(TYPES, state[OUR_TYPES].split(1), strict=True))  # (4, 256) → 4 × (1, 256)
-    patch, side = (round(number**0.5) for number in (state[OUR_PATCHES].shape[1] / 3, len(state[OUR_POSITIONS])))
-    official[PATCHES] = rearrange(state[OUR_PATCHES], "d (c p q) -> d c p q", p=patch, q=patch)
-    official[POSITIONS] = rearrange(state[OUR_POSITIONS], "(y x) d -> 1 y x d", y=side)
+    if OUR_POSITIONS in state:  # an encoder that is not the released one has no table
+        patch, side = (round(number**0.5) for number in (state[OUR_PATCHES].shape[1] / 3, len(state[OUR_POSITIONS])))
+        official[PATCHES] = rearrange(state[OUR_PATCHES], "d (c p q) -> d c p q", p=patch, q=patch)
+        official[POSITIONS] = rearrange(state[OUR_POSITIONS], "(y x) d -> 1 y x d", y=side)
     return official

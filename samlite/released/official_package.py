@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from samlite.masks import mask_iou
-from samlite.released.image_encoder import WindowBlock
+from samlite.released.image_encoder import ReleasedImageEncoder, WindowBlock
 from samlite.released.key_map import to_official
 from samlite.rle import rle_to_mask
 from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam
@@ -22,19 +22,15 @@ def is_installed() -> bool:
 
 
 def official_sam(sam: Sam) -> nn.Module:
-    """The official `Sam` with the sizes and the weights of ours. Raises ImportError where it is not installed."""
+    """The official `Sam` with the sizes and the weights of ours. Raises ImportError where it is not installed.
+
+    An encoder that is not the released one serves both.
+    """
     parts = import_module("segment_anything.modeling")
     encoder, prompts, decoder = sam.image_encoder, sam.prompt_encoder, sam.mask_decoder
-    blocks, first = encoder.blocks, decoder.blocks[0]
-    windows = [(len(b.attention.relative_rows) + 1) // 2 for b in blocks if isinstance(b, WindowBlock)]
+    first = decoder.blocks[0]
     official = parts.Sam(
-        parts.ImageEncoderViT(
-            depth=len(blocks), embed_dim=encoder.patch_projection.out_features, img_size=encoder.image_size,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6), num_heads=blocks[0].attention.heads,
-            patch_size=encoder.patch_size, use_rel_pos=True, window_size=windows[0] if windows else 0,
-            global_attn_indexes=[i for i, b in enumerate(blocks) if not isinstance(b, WindowBlock)],
-            out_chans=prompts.channels,
-        ),
+        _official_encoder(encoder, prompts.channels) if isinstance(encoder, ReleasedImageEncoder) else encoder,
         parts.PromptEncoder(
             embed_dim=prompts.channels, image_embedding_size=(encoder.grid_size,) * 2,
             input_image_size=(encoder.image_size,) * 2, mask_in_chans=prompts.mask_prompt.project.in_channels,
@@ -48,8 +44,24 @@ def official_sam(sam: Sam) -> nn.Module:
         ),
         list(PIXEL_MEAN), list(PIXEL_STD),
     )  # fmt: skip
-    official.load_state_dict(to_official(sam.state_dict()))  # strict: every name on both sides
+    state = to_official(sam.state_dict())
+    if official.image_encoder is encoder:
+        state = {name: value for name, value in state.items() if not name.startswith("image_encoder.")}
+        state |= {f"image_encoder.{name}": value for name, value in encoder.state_dict().items()}
+    official.load_state_dict(state, assign=True)  # shared; strict: every name on both sides
+    official.mask_threshold = sam.mask_threshold
     return official.eval()
+
+
+def _official_encoder(encoder: ReleasedImageEncoder, channels: int) -> nn.Module:
+    blocks = encoder.blocks
+    windows = [(len(b.attention.relative_rows) + 1) // 2 for b in blocks if isinstance(b, WindowBlock)]
+    return import_module("segment_anything.modeling").ImageEncoderViT(
+        depth=len(blocks), embed_dim=encoder.patch_projection.out_features, img_size=encoder.image_size,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6), num_heads=blocks[0].attention.heads,
+        patch_size=encoder.patch_size, use_rel_pos=True, window_size=windows[0] if windows else 0,
+        global_attn_indexes=[i for i, b in enumerate(blocks) if not isinstance(b, WindowBlock)], out_chans=channels,
+    )  # fmt: skip
 
 
 def records_difference(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> float:
