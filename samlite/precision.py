@@ -1,4 +1,4 @@
-"""A model in fewer bits: half or a quarter of the memory, at times less time, and masks that are nearly the same.
+"""A model in fewer bits: half of the memory or less, at times less time, and masks that are nearly the same.
 
     use_precision(sam, "int8")
 
@@ -17,7 +17,7 @@ MODES = {
     "float32": "as trained",
     "bfloat16": "the encoder's weights and arithmetic in 16 bits: half the memory",
     "bfloat16_weights": "weights of the encoder's linear layers in 16 bits, arithmetic in 32: half the memory",
-    "int8": "linear layers of the encoder in 8 bits, weights and inputs (CPU): a quarter of the memory",
+    "int8": "linear layers of the encoder in 8 bits, weights and inputs (CPU): a third to a quarter of the memory",
 }
 STRIP = 256  # tokens that are rounded, multiplied and scaled back at once, so that they stay in the cache meanwhile
 

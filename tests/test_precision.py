@@ -192,3 +192,16 @@ def test_reduced_models_need_less(monkeypatch: pytest.MonkeyPatch, tmp_path):
     with pytest.raises(memory.TooLittleMemoryError):
         load_checkpoint(shapes, path)
     assert load_checkpoint(released_sam(**RELEASED, device="meta"), path, "int8").precision == "int8"
+
+
+def test_the_book_shows_what_was_measured():
+    """Sizes in the committed figures are those of the models; computed and measured memory agree."""
+    result = json.loads(measured.RESULTS.read_text(encoding="utf-8"))
+    assert {"tiny", "vit_b"} <= set(result["models"]) and result["machine"]["torch"] and result["machine"]["date"]
+    for row in result["memory"]:
+        if row["model"] != "tiny":
+            assert abs(row["photo_mib"] - row["measured_mib"]) < 0.25 * row["measured_mib"]
+    vit_b = next(row for row in result["memory"] if row["model"] == "vit_b")
+    assert vit_b["weights_mb"] == measured.needs("vit_b")["weights_mb"]
+    assert measured.needs_table(result["memory"]).count("\n") == 1 + len(result["memory"])
+    assert measured.as_table(result["models"]["vit_b"]).count("–") == 3 * len(MODES)

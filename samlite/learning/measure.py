@@ -87,6 +87,11 @@ def version(package: str) -> str | None:
         return None
 
 
+def peak_megabytes(call: Callable[[], object]) -> float | None:
+    """The most that the process held during one call beyond what it held before, in MiB, where the system says it."""
+    return _with_memory(call)[1]
+
+
 def _timed(call: Callable[[], object]) -> tuple[float, float]:
     cpu, wall = time.process_time(), time.perf_counter()
     call()

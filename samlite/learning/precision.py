@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from samlite.learning.measure import interleaved, machine
-from samlite.memory import weight_bytes
+from samlite.learning.measure import interleaved, machine, peak_megabytes
+from samlite.memory import encoding_bytes, weight_bytes
 from samlite.precision import MODES
 from samlite.predictor import SamPredictor
 from samlite.registry import sam_model_registry
@@ -116,6 +116,36 @@ def of_name(name: str, checkpoint: str | None = None, rounds: int = 3) -> list[d
     return compare(build, photos=None if trained else {}, rounds=rounds)
 
 
+def needs(name: str, measured: bool = False) -> dict[str, Any]:
+    """Memory of a model: its weights in every mode and what a photo needs beside them, in MB; at will also measured.
+
+    ``photo_mib`` is the formula's, ``measured_mib`` what the first encoding held (None where the system does not say).
+    """
+    sams = {mode: sam_model_registry[name](device="meta", precision=mode) for mode in MODES}
+    row = {"model": name, "weights_mb": {mode: round(weight_bytes(sam) / 1e6, 1) for mode, sam in sams.items()}}
+    row["photo_mib"] = round(encoding_bytes(sams["float32"]) / 2**20, 1)
+    if measured:
+        sam = sam_model_registry[name]()
+        image = torch.zeros(1, 3, sam.image_size, sam.image_size)
+        with torch.no_grad():
+            row["measured_mib"] = peak_megabytes(lambda: sam.encode_image(sam.normalise(image)))
+    return row
+
+
+def needs_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: a row for each model of `needs`."""
+    lines = [
+        "| model | weights | in 16 bits | in 8 bits | to encode a photo, computed | measured |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        weights = [f"{row['weights_mb'][mode]:.0f} MB" for mode in ("float32", "bfloat16", "int8")]
+        measured = row.get("measured_mib")
+        photo = [f"{row['photo_mib']:.0f} MiB", "–" if measured is None else f"{measured:.0f} MiB"]
+        lines.append(f"| {' | '.join([row['model'], *weights, *photo])} |")
+    return "\n".join(lines)
+
+
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown; also what a terminal shows."""
     lines = [
@@ -146,11 +176,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m samlite.learning.precision", description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=["tiny", "vit_b"], help="names of the registry (tiny vit_b)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="only what encoding a photo holds; the rest stays")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
-    result = {"machine": machine() | {"dtype": None}, "models": {}}
-    for name in args.models:
-        result["models"][name] = of_name(name, rounds=args.rounds)
+    result = json.loads(args.output.read_text(encoding="utf-8")) if args.output.is_file() else {}
+    result["machine"] = machine() | {"dtype": "number formats as in the tables"}
+    if args.memory:
+        result["memory"] = [needs(name, measured=True) for name in args.models]
+    else:
+        result["models"] = {name: of_name(name, rounds=args.rounds) for name in args.models}
     args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
