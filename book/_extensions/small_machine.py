@@ -26,7 +26,7 @@ class Precision(SphinxDirective):
         self.env.note_dependency(str(RESULTS))
         result = json.loads(RESULTS.read_text(encoding="utf-8"))
         tables = [f"**{name}**\n\n{as_table(rows)}" for name, rows in result["models"].items()]
-        return self.parse_text_to_nodes("\n\n".join([*tables, where(result)]))
+        return self.parse_text_to_nodes("\n\n".join([*tables, where({"machines": [result["machine"]]})]))
 
 
 class MemoryNeeds(SphinxDirective):
