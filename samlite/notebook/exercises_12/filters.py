@@ -111,10 +111,11 @@ def _suppress_with(
     boxes: np.ndarray, scores: np.ndarray, threshold: float, *,
     order: Callable[[np.ndarray], np.ndarray] = lambda s: np.argsort(-s, kind="stable"),
     by_all: bool = False, keep_near: bool = False, extent: bool = False, of_smaller: bool = False,
-    by_index: bool = False,
+    by_index: bool = False, at_threshold: bool = False, pixels: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """Greedy suppression with switches for what easily goes wrong."""
-    iou = _iou_matrix(boxes, extent, of_smaller)
+    iou = _iou_matrix(boxes + [0, 0, 1, 1] if pixels else boxes, extent, of_smaller)
+    iou = np.nextafter(iou, 2) if at_threshold else iou
     kept: list[int] = []
     seen: list[int] = []
     for index in order(scores):
@@ -138,6 +139,11 @@ def _many_boxes() -> tuple[np.ndarray, np.ndarray, float]:
 # the middle of a chain of three, its left end, its right end, and one apart
 _CHAIN_BOXES = np.array([[3.0, 0, 13, 10], [0, 0, 10, 10], [6, 0, 16, 10], [30, 30, 34, 50]])
 _CHAIN = (_CHAIN_BOXES, np.array([0.8, 0.7, 0.9, 0.6]))
+
+# a half of the first box: their IoU is exactly one half; and two small ones, whose IoU is a third
+_HALVES = (
+    np.array([[0.0, 0, 8, 8], [0, 0, 8, 4], [20, 20, 22, 22], [21, 20, 23, 22]]), np.array([0.9, 0.8, 0.7, 0.6])
+)  # fmt: skip
 
 write_suppression = Exercise(
     name="write_suppression",
@@ -172,6 +178,7 @@ write_suppression.check(suppress)
     stages=[
         Stage("a chain of three, and one apart", lambda: (*_CHAIN, 0.4)),
         Stage("forty boxes", _many_boxes),
+        Stage("one half, exactly, and boxes of few pixels", lambda: (*_HALVES, 0.5)),
     ],
     mistakes=[
         Mistake("in the given order", "Sort by score first: the best one decides.",
@@ -184,8 +191,12 @@ write_suppression.check(suppress)
                 partial(_suppress_with, keep_near=True)),
         Mistake("corners taken for width and height", "The boxes are XYXY: the last two are the second corner.",
                 partial(_suppress_with, extent=True)),
+        Mistake("dropped at the threshold", "A box goes when the IoU *exceeds* the threshold; one that equals it "
+                "stays.", partial(_suppress_with, at_threshold=True)),
         Mistake("share of the smaller box", "IoU divides by the union. With the smaller area below the line, a part "
                 "would be a duplicate of its whole.", partial(_suppress_with, of_smaller=True)),
+        Mistake("corners counted as pixels", "x2 − x1 is the width here, without + 1: the corners are places, not "
+                "pixels.", partial(_suppress_with, pixels=True)),
         Mistake("sorted by index", "Best score first: leave the indices in the order in which they were kept.",
                 partial(_suppress_with, by_index=True)),
     ],

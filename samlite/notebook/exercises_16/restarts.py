@@ -46,11 +46,11 @@ def _two_runs(
     seconds: Sequence[int], workers: int, killed_at: int, workers_after: int, *,
     hand_out: Callable[[Iterable[int], Sequence[int], int], Spans] = _to_the_free, half_written: bool = False,
     whole_shards: bool = False, in_a_row: bool = False, again: bool = False, shared: bool = False,
-    one_after_another: bool = False, same_workers: bool = False,
+    one_after_another: bool = False, same_workers: bool = False, too_late: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """What lies there after the kill and what the second run takes, with switches for what easily goes wrong."""
     first = hand_out(range(len(seconds)), seconds, workers)
-    there = [k for k, (start, end) in first.items() if (start if half_written else end) <= killed_at]
+    there = [k for k, (start, end) in first.items() if (start if half_written else end + too_late) <= killed_at]
     cut = [k for k, (start, end) in first.items() if start < killed_at < end and k not in there]
     left = [k for k in first if again or (k not in there or in_a_row and any(j not in there for j in range(k)))]
     workers_after = 1 if one_after_another else workers if same_workers else workers_after
@@ -112,11 +112,13 @@ write_two_runs.check(two_runs)
         stages=[
             Stage("a run", once(one)),
             Stage("another run", once(other)),
-            Stage("killed when all was done", once(([5, 3, 4], 2, 9, 2))),
+            Stage("killed when all was just done", once(([5, 3, 4], 2, 7, 2))),
         ],
         mistakes=[
             Mistake("half-written counted", "A shard takes its name when all of it is on the disk: what was being made "
                     "at the kill is not there.", partial(_two_runs, half_written=True)),
+            Mistake("done just in time", "A shard that is done at exactly `killed_at` lies in the folder.",
+                    partial(_two_runs, too_late=True)),
             Mistake("in rounds", "Nobody waits for the slowest: who is free takes the next shard at once.",
                     partial(_two_runs, hand_out=_in_rounds)),
             Mistake("dealt out beforehand", "Shards are not dealt like cards: the next one goes to whoever is free "
