@@ -33,9 +33,11 @@ class Recipe:
             "channels": 64, "decoder_heads": 4, "decoder_mlp": 256,
         }
     )  # fmt: skip
-    stages: tuple[Stage, ...] = (Stage(64, 2000, 32), Stage(128, 4000, 16), Stage(192, 600, 8))
-    shapes: tuple[int, int] = (8, 28)  # fewest and most in a scene: many small regions, as people see them in photos
-    clicks: int = 8  # first clicks an image
+    stages: tuple[Stage, ...] = (Stage(64, 2000, 32), Stage(128, 4000, 16), Stage(256, 800, 8))
+    shapes: tuple[int, int] = (10, 36)  # fewest and most in a scene: many small regions, as people see them in photos
+    scale: float = 0.75  # of the shapes: half of what people mark in photos covers less than 4 % of the photo
+    favour_small: float = 0.2  # the chance that a click means a region falls with this power of its area
+    clicks: int = 12  # first clicks an image
     second_round: int = 2  # of them that go on to a second round
     rate: float = 1.0  # share of the full learning rate at which the run begins
     warm_up: int = 150
@@ -92,10 +94,10 @@ def make_batch(recipe: Recipe, step: int, device: torch.device | str = "cpu") ->
     progress = min(1.0, step / max(1, recipe.ramp))
     detail = progress * torch.where(uniform[0] < recipe.full_share, 1.0, uniform[1])
     fewest, most = recipe.shapes
-    scenes = SceneGenerator(stage.image_size, most, device, fewest)(stage.batch, generator, detail)
+    scenes = SceneGenerator(stage.image_size, most, device, fewest, recipe.scale)(stage.batch, generator, detail)
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
     images, labels = frame_as_photo((scenes.images - mean) / std, scenes.labels, uniform[2])
-    return Batch(images, labels, *simulate.sample_clicks(labels, recipe.clicks, generator))
+    return Batch(images, labels, *simulate.sample_clicks(labels, recipe.clicks, generator, recipe.favour_small))
 
 
 def frame_as_photo(

@@ -2,27 +2,27 @@
 
 A scene is a pile of overlapping objects, large to small, that fills the picture ("dead leaves"; Lee, Mumford & Huang,
 2001). An object is one shape or a few shapes grown together; its shapes are split into parts and those into subparts,
-so that one click truly has three right answers: the whole, the part and the subpart. Regions get colours that are
-related up the hierarchy, textures of many kinds, shading, contact shadows; the picture gets light, blur and noise.
+so that one click truly has three right answers: the whole, the part and the subpart. A region that others cut in two
+is two regions, as for a person who marks what lies together. What all of this looks like is in ``scene_colours.py``.
 No photo is used. Everything is batched torch on any device and follows from one generator.
 
 Letters: B scenes, R side of the picture in pixels, Q shapes in a pile.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
+from skimage import measure
 from torch import Tensor
 from torch.nn import functional as F
 
 from samlite.learning.draw import Draw
+from samlite.learning.scene_colours import Colouring
 
 HARMONICS = 5  # of the outline of a shape
-TEXTURES = 4  # kinds of texture in one picture
 FULL = 1.0  # detail
 CACHED_PIXELS = 65536  # made at once on a CPU: larger pieces bring no speed, only memory
 
@@ -39,18 +39,25 @@ class Scenes:
 
 
 class SceneGenerator:
-    """Makes batches of scenes. ``fewest`` and ``shapes`` are the smallest and the largest number of shapes in a pile.
+    """Makes batches of scenes. ``fewest`` and ``shapes`` are the smallest and the largest number of shapes in a pile,
+    ``scale`` enlarges or shrinks all of them.
 
     ``detail`` in [0, 1] is the knob of difficulty: 1 keeps textures, shading and shadows, 0 gives every subpart one
     flat colour, easy to tell from its neighbours', and what lies between is a blend of both.
     """
 
     def __init__(
-        self, size: int, shapes: int = 20, device: torch.device | str = "cpu", fewest: float | int = 2
+        self,
+        size: int,
+        shapes: int = 20,
+        device: torch.device | str = "cpu",
+        fewest: float | int = 2,
+        scale: float | int = 1.0,
     ) -> None:
         self.size = size
         self.fewest = fewest
         self.shapes = shapes
+        self.scale = scale
         self.device = torch.device(device)
 
     def __call__(self, batch: int, generator: torch.Generator, detail: Float[Tensor, " b"] | float = FULL) -> Scenes:
@@ -63,9 +70,9 @@ class SceneGenerator:
     def _make(self, batch: int, draw: Draw, detail: Float[Tensor, " b"]) -> Scenes:
         pile = self._pile(draw, batch)
         painted = self._paint(draw, pile)
-        labels, tables = self._split(draw, pile, painted)
-        images = self._colour(draw, painted, labels, tables, detail)
-        return augment(draw, Scenes(images, labels))
+        labels = self._split(draw, pile, painted)
+        images = Colouring(draw, painted, labels, pile["object"]).picture(detail)
+        return augment(draw, Scenes(images, connected(labels)))
 
     def _pile(self, draw: Draw, batch: int) -> dict[str, Tensor]:
         """The parameters (B, Q) of every shape: place, size, outline, and the object that it belongs to."""
@@ -74,7 +81,7 @@ class SceneGenerator:
         order = torch.arange(self.shapes, device=self.device).expand(shape)
         largest, smallest = draw.uniform((batch, 1), 0.35, 1.1), draw.log_uniform((batch, 1), 0.06, 0.3)
         fall = (order / count.clamp(min=1)).clamp(max=1) ** draw.uniform((batch, 1), 0.4, 1.5)
-        size = largest * (smallest / largest).clamp(max=1) ** fall * draw.log_uniform(shape, 0.7, 1.4)
+        size = largest * (smallest / largest).clamp(max=1) ** fall * draw.log_uniform(shape, 0.7, 1.4) * self.scale
         centre = draw.uniform((*shape, 2), -0.1, 1.1)
         joined = draw.chance(shape, 0.35)  # grown onto the shape before it, as a limb onto a body
         joined[:, :2] = False
@@ -153,9 +160,7 @@ class SceneGenerator:
             "bend": bend_x,
         }
 
-    def _split(
-        self, draw: Draw, pile: dict[str, Tensor], painted: dict[str, Tensor]
-    ) -> tuple[Int[Tensor, "b 3 r r"], dict[str, Tensor]]:
+    def _split(self, draw: Draw, pile: dict[str, Tensor], painted: dict[str, Tensor]) -> Int[Tensor, "b 3 r r"]:
         """Cut every shape into up to 3 pieces and every piece into up to 3 again.
 
         The pieces of a shape that is an object alone are its parts; of an object grown from several shapes the shapes
@@ -170,8 +175,7 @@ class SceneGenerator:
         subpart = torch.where(alone, piece * 3 + second, shape * 9 + first)
         part = torch.where(alone, piece, shape * 3)
         whole = pile["object"].gather(1, shape.flatten(1)).view_as(shape)
-        tables = {"object": pile["object"], "alone": pile["alone"]}
-        return torch.stack([subpart, part, whole], 1), tables
+        return torch.stack([subpart, part, whole], 1)
 
     def _pieces(
         self, draw: Draw, table: tuple[int, int], of: Tensor, painted: dict[str, Tensor], chance: float, scale: float
@@ -204,87 +208,11 @@ class SceneGenerator:
         pieces = torch.stack([line, band, ring, wedge, blob], 0).gather(0, kind[None])[0]
         return torch.where(look_up(whole), 0, pieces)
 
-    def _colour(
-        self,
-        draw: Draw,
-        painted: dict[str, Tensor],
-        labels: Int[Tensor, "b 3 r r"],
-        tables: dict[str, Tensor],
-        detail: Float[Tensor, " b"],
-    ) -> Float[Tensor, "b 3 r r"]:
-        """Colours related up the hierarchy, then texture, shading, shadow, light, blur and noise."""
-        batch, shapes = tables["object"].shape
-        r = self.size
-        vivid = draw.uniform((batch, 1, 1), 0.1, 1.0)  # of the whole picture
-        base, spread = draw.colours((batch, 1), vivid), draw.uniform((batch, 1, 1), 0.35, 1.0)
-        whole = torch.lerp(base, draw.colours((batch, shapes), vivid), spread)
-        of_object = tables["object"][..., None].expand(-1, -1, 3)
-        piece = whole.gather(1, of_object).repeat_interleave(3, 1)
-        piece = torch.lerp(
-            piece, draw.colours((batch, shapes * 3), vivid), draw.uniform((batch, shapes * 3, 1), 0.15, 0.65)
-        )
-        leaf = piece.repeat_interleave(3, 1)
-        leaf = torch.lerp(
-            leaf, draw.colours((batch, shapes * 9), vivid), draw.uniform((batch, shapes * 9, 1), 0.12, 0.55)
-        )
 
-        def look_up(values: Float[Tensor, "b n c"], index: Tensor) -> Float[Tensor, "b c r r"]:
-            index = rearrange(index, "b y x -> b (y x) 1").expand(-1, -1, values.shape[-1])
-            return rearrange(values.gather(1, index), "b (y x) c -> b c y x", y=r)
-
-        subpart = labels[:, 0]
-        flat = look_up(leaf, subpart)
-        textures = draw.textures(batch, TEXTURES, r)
-        amplitude = draw.log_uniform((batch, shapes * 3, 1), 0.003, 0.2) * draw.uniform((batch, 1, 1), 0.2, 1.0)
-        mix = amplitude * F.one_hot(draw.integer((batch, shapes * 3), TEXTURES), TEXTURES)
-        own = draw.chance((batch, shapes * 9, 1), 0.3)  # some subparts have a texture of their own
-        own_mix = amplitude.repeat_interleave(3, 1) * F.one_hot(draw.integer((batch, shapes * 9), TEXTURES), TEXTURES)
-        mix = torch.where(own, own_mix, mix.repeat_interleave(3, 1))
-        texture = (look_up(mix, subpart) * textures).sum(1, keepdim=True)
-        tint = 1 + 0.5 * draw.normal((batch, shapes * 9, 3)) * draw.chance((batch, 1, 1), 0.5)
-        texture = texture * look_up(tint, subpart)
-        lit = self._lit(draw, painted, labels[:, 1], flat, look_up, (batch, shapes * 3), vivid)
-        full = (lit * painted["shadow"][:, None] + texture).clamp(0, 1)
-        tilt = draw.normal((batch, 2, 1, 1)) * 0.25
-        full = full * (1 + tilt[:, 0] * (painted["x"] - 0.5) + tilt[:, 1] * (painted["y"] - 0.5))[:, None]
-        bright = torch.lerp(leaf, draw.uniform(leaf.shape, 0, 1), draw.uniform((batch, 1, 1), 0, 1))
-        images = torch.lerp(look_up(bright, subpart), full, detail[:, None, None, None])
-        images = draw.blur(images)
-        images = (
-            images
-            + draw.normal(images.shape) * draw.log_uniform((batch, 1, 1, 1), 0.002, 0.03) * detail[:, None, None, None]
-        )
-        return draw.tone(images) * 255
-
-    def _lit(
-        self,
-        draw: Draw,
-        painted: dict[str, Tensor],
-        part: Int[Tensor, "b r r"],
-        flat: Float[Tensor, "b 3 r r"],
-        look_up: Callable[[Tensor, Tensor], Tensor],
-        table: tuple[int, int],
-        vivid: Tensor,
-    ) -> Float[Tensor, "b 3 r r"]:
-        """Flat colours under light: every part has a slope, a bulge, and for many a second colour that it fades into.
-
-        Skies, water and faces change far more inside than many an edge does: without this a model cuts them up.
-        """
-        huge = painted["shape"] == 0  # the first shape covers the picture: it is lit in pictures, not in its own size
-        u = torch.where(huge, 2 * painted["x"] - 1, painted["u"]).clamp(-2, 2)
-        v = torch.where(huge, 2 * painted["y"] - 1, painted["v"]).clamp(-2, 2)
-        radius = torch.where(huge, (u * u + v * v).sqrt(), painted["radius"]).clamp(max=1.5)
-        slope, bulge = draw.normal((*table, 2)) * 0.15, draw.uniform((*table, 1), -0.1, 0.35)
-        angle = draw.uniform((*table, 1), 0, 2 * math.pi)
-        steepness, offset = draw.log_uniform((*table, 1), 0.7, 3), draw.uniform((*table, 1), -0.6, 0.6)
-        amount = draw.uniform((*table, 1), 0, 0.8) * draw.chance((*table, 1), 0.5)
-        light = look_up(torch.cat([slope, bulge, angle.cos(), angle.sin(), steepness, offset, amount], -1), part)
-        along = light[:, 3] * u + light[:, 4] * v + 0.2 * painted["bend"]
-        fade = light[:, 7] * torch.sigmoid(2 * light[:, 5] * (along - light[:, 6]))
-        second = look_up(draw.colours(table, vivid), part)
-        shading = 1 + light[:, 0] * u + light[:, 1] * v - light[:, 2] * radius**2
-        clouds = 1 + draw.uniform((len(part), 1, 1), 0, 0.15) * draw.smooth_noise((len(part), 1), self.size)[:, 0]
-        return torch.lerp(flat, second, fade[:, None]) * (shading * clouds)[:, None]
+def connected(labels: Int[Tensor, "b 3 r r"]) -> Int[Tensor, "b 3 r r"]:
+    """New numbers, so that a region which others cut in two is two regions: a click means what it lies in."""
+    pieces = [measure.label(level, background=-1, connectivity=1) for level in labels.flatten(0, 1).cpu().numpy()]
+    return torch.from_numpy(np.stack(pieces)).view_as(labels).to(labels.device)
 
 
 def augment(draw: Draw, scenes: Scenes) -> Scenes:

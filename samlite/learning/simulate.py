@@ -42,16 +42,17 @@ def region_areas(labels: Int[Tensor, "b 3 r r"]) -> Float[Tensor, "b 3 r r"]:
 
 
 def sample_clicks(
-    labels: Int[Tensor, "b 3 r r"], prompts: int, generator: torch.Generator
+    labels: Int[Tensor, "b 3 r r"], prompts: int, generator: torch.Generator, favour_small: float | int = 0.0
 ) -> tuple[Float[Tensor, "b p 2"], Int[Tensor, "b p"]]:
     """First clicks and the level that each of them means: every region of a level is as likely as any other.
 
-    Inside a region the click prefers the interior. Points are (x, y) in pixels.
+    ``favour_small``: the chance of a region falls with this power of its area. Inside a region the click prefers the
+    interior. Points are (x, y) in pixels.
     """
     batch, levels, size, _ = labels.shape
     area = region_areas(labels)
     large = (area >= SMALLEST_REGION * size * size) & (labels != PADDING)
-    weight = (1 + interior_depth(labels)) ** 2 * large / area + 1e-9 * (labels != PADDING)
+    weight = (1 + interior_depth(labels)) ** 2 * large / area ** (1 + favour_small) + 1e-9 * (labels != PADDING)
     pixel = torch.multinomial(rearrange(weight, "b level y x -> (b level) (y x)"), prompts, True, generator=generator)
     share = torch.tensor(LEVEL_SHARE, device=labels.device).expand(batch, levels)
     level = torch.multinomial(share, prompts, True, generator=generator)

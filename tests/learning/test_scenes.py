@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from skimage import measure
 
-from samlite.learning.scenes import SceneGenerator
+from samlite.learning.draw import Draw
+from samlite.learning.scene_colours import PALETTE, Colouring
+from samlite.learning.scenes import SceneGenerator, connected
 
 
 def make(seed: int, size: int = 48, batch: int = 6, detail: float = 1.0):
@@ -29,6 +32,38 @@ def test_a_subpart_lies_in_one_part_and_a_part_in_one_whole():
         for inner, outer in ((0, 1), (1, 2)):
             for region in scene[inner].unique():
                 assert len(scene[outer][scene[inner] == region].unique()) == 1
+
+
+def test_a_region_is_in_one_piece():
+    for level in make(8, batch=6).labels.flatten(0, 1).numpy():
+        pieces = measure.label(level, background=-1, connectivity=1)
+        pairs = set(zip(pieces.flatten(), level.flatten(), strict=True))
+        assert len(pairs) == pieces.max() == len(set(level.flatten()))
+
+
+def test_what_others_cut_in_two_is_two_regions():
+    striped = torch.zeros(1, 3, 6, 6, dtype=torch.long)
+    striped[..., 2:4] = 5
+    assert [len(level.unique()) for level in connected(striped)[0]] == [3, 3, 3]
+    touching_at_a_corner = torch.eye(4, dtype=torch.long).expand(1, 3, 4, 4)
+    assert len(connected(touching_at_a_corner)[0, 0].unique()) == 4 + 2
+
+
+def test_scale_makes_regions_smaller():
+    areas = []
+    for scale in (0.5, 1.0):
+        scenes = SceneGenerator(48, scale=scale)(20, torch.Generator().manual_seed(5))
+        regions = [level.unique(return_counts=True)[1].sort().values[:-1] for level in scenes.labels[:, 2]]
+        areas.append(torch.cat(regions).float().mean())  # all but the largest, which is the background
+    assert areas[0] < 0.8 * areas[1]
+
+
+def test_some_pictures_have_few_colours():
+    draw = Draw(torch.Generator().manual_seed(0), torch.device("cpu"))
+    nothing, objects = torch.zeros(100, 3, 4, 4, dtype=torch.long), torch.zeros(100, 30, dtype=torch.long)
+    colours = Colouring(draw, {}, nothing, objects).object_colours()
+    counts = [len(picture.unique(dim=0)) for picture in colours]
+    assert sum(count <= PALETTE for count in counts) in range(25, 55) and sum(count == 30 for count in counts) > 40
 
 
 def test_clicks_are_truly_ambiguous_in_many_places():

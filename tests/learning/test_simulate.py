@@ -55,6 +55,19 @@ def test_every_region_is_equally_likely():
     assert 0.2 < inside < 0.5  # 0.06 of the area
 
 
+def test_small_regions_may_be_favoured():
+    """A power of 1: a region of a quarter of the area is clicked four times as often."""
+    labels = torch.zeros(1, 3, 64, 64, dtype=torch.long)
+    labels[..., 20:36, 20:36] = 1
+    shares = []
+    for power in (0, 1):
+        points, _ = simulate.sample_clicks(labels, 4000, generator(), favour_small=power)
+        x, y = points[0].unbind(-1)
+        shares.append(((x >= 20) & (x < 36) & (y >= 20) & (y < 36)).float().mean())
+    odds = [share / (1 - share) for share in shares]
+    torch.testing.assert_close(odds[1] / odds[0], torch.tensor((64**2 - 16**2) / 16**2), atol=0, rtol=0.2)
+
+
 def test_levels_have_their_shares():
     _, level = simulate.sample_clicks(halves(), 6000, generator())
     shares = torch.bincount(level.flatten(), minlength=3) / level.numel()
