@@ -34,7 +34,7 @@ class Recipe:
         }
     )  # fmt: skip
     stages: tuple[Stage, ...] = (Stage(64, 2000, 32), Stage(128, 4000, 16), Stage(256, 800, 8))
-    shapes: tuple[int, int] = (10, 36)  # fewest and most in a scene: many small regions, as people see them in photos
+    shapes: tuple[int, int] = (3, 36)  # fewest and most in a scene: many small regions, as people see them in photos
     scale: float = 0.75  # of the shapes: half of what people mark in photos covers less than 4 % of the photo
     favour_small: float = 0.2  # the chance that a click means a region falls with this power of its area
     clicks: int = 12  # first clicks an image
