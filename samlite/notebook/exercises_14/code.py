@@ -15,7 +15,7 @@ from samlite.released.grid_attention import concatenated_keys, concatenated_quer
 def _in_samlite(q: Tensor, k: Tensor, by_row: Tensor, by_column: Tensor) -> dict[str, Any]:
     q, k, by_row, by_column = (x[None] for x in (q, k, by_row, by_column))
     queries, keys = concatenated_queries(q, by_row, by_column), concatenated_keys(k, by_row.shape[-1])
-    return {"channels": queries.shape[-1], "scores": (queries @ keys.mT / q.shape[-1] ** 0.5)[0]}
+    return {"scores": (queries @ keys.mT / q.shape[-1] ** 0.5)[0], "channels": queries.shape[-1]}
 
 
 def _by_steps(
@@ -37,7 +37,7 @@ def _by_steps(
     scale = width**of_bias
     queries = torch.cat([q * width**of_query, *(bias * scale for bias in biases)], dim=-1)
     keys = torch.cat([k, *(place.expand(*k.shape[:-1], -1) for place in places)], dim=-1)
-    return {"channels": queries.shape[-1], "scores": queries @ keys.mT / width**0.5}
+    return {"scores": queries @ keys.mT / width**0.5, "channels": queries.shape[-1]}
 
 
 def _random(heads: int, side: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
