@@ -25,7 +25,7 @@ from samlite.images import read_photo
 from samlite.masks import mask_to_box, remove_small_regions, stability_scores
 from samlite.point_grids import Box, check_point_grids, crop_boxes, layer_point_grids
 from samlite.predictor import SamPredictor
-from samlite.rle import Rle, area_from_rle, compress_rle, mask_to_rle, rle_to_mask
+from samlite.rle import Rle, area_from_rle, compress_rle, listed_rle, mask_to_rle, packed_rle, rle_to_mask
 from samlite.sam import Sam
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
@@ -38,7 +38,7 @@ UPSCALING_BYTES, CPU_UPSCALING_BYTES, CPU_CELLS = 2**28, 2**24, 2**14
 class Candidates:
     """N masks of one or several crops, in the photo's frame, each field with N entries."""
 
-    rles: list[Rle]
+    rles: list[Rle]  # packed: hundreds of masks of a large photo are kept at once
     boxes: Int[np.ndarray, "n 4"]  # XYXY
     iou_predictions: Float[np.ndarray, " n"]
     stability: Float[np.ndarray, " n"]
@@ -255,11 +255,11 @@ class SamAutomaticMaskGenerator:
             boxes = boxes_of(masks) + offset
             whole = ~near_crop_edge(boxes, crop, original_size)
             masks = masks[torch.from_numpy(whole).to(masks.device)]
-            return boxes, whole, rles_of(_paste_all(masks, crop, original_size))
+            return boxes, whole, [packed_rle(rle) for rle in rles_of(_paste_all(masks, crop, original_size))]
         pixels = masks.cpu().numpy()
         boxes = mask_to_box(pixels) + offset
         whole = ~near_crop_edge(boxes, crop, original_size)
-        return boxes, whole, [mask_to_rle(_paste(mask, crop, original_size)) for mask in pixels[whole]]
+        return boxes, whole, [packed_rle(mask_to_rle(_paste(mask, crop, original_size))) for mask in pixels[whole]]
 
     def _without_small_regions(self, found: Candidates) -> Candidates:
         """Clean every mask, then drop duplicates once more; of two, the one that needed no cleaning stays."""
@@ -269,15 +269,15 @@ class SamAutomaticMaskGenerator:
             mask, islands = remove_small_regions(mask, self.min_mask_region_area, "islands")
             if holes or islands:
                 untouched[index] = 0
-                found.rles[index], found.boxes[index] = mask_to_rle(mask), mask_to_box(mask)
+                found.rles[index], found.boxes[index] = packed_rle(mask_to_rle(mask)), mask_to_box(mask)
         threshold = max(self.box_nms_thresh, self.crop_nms_thresh)
         return found.take(non_maximum_suppression(found.boxes, untouched, threshold))
 
     def _record(self, found: Candidates, index: int) -> dict[str, Any]:
         rle = found.rles[index]
-        as_mode = {"binary_mask": rle_to_mask, "uncompressed_rle": dict, "coco_rle": compress_rle}[self.output_mode]
+        modes = {"binary_mask": rle_to_mask, "uncompressed_rle": listed_rle, "coco_rle": compress_rle}
         return {
-            "segmentation": as_mode(rle),
+            "segmentation": modes[self.output_mode](rle),
             "area": area_from_rle(rle),
             "bbox": xyxy_to_xywh(found.boxes[index]),
             "predicted_iou": float(found.iou_predictions[index]),

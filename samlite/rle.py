@@ -38,6 +38,16 @@ def from_runs(runs: list[int], height: int, width: int) -> Bool[np.ndarray, "hei
     return np.repeat(inside, runs).reshape(width, height).T
 
 
+def packed_rle(rle: Mapping[str, Any]) -> Rle:
+    """``counts`` as an array: 4 bytes a run, where a list of Python's integers takes nine times that."""
+    return {"size": list(rle["size"]), "counts": np.array(_counts(rle), np.int32)}
+
+
+def listed_rle(rle: Mapping[str, Any]) -> Rle:
+    """``counts`` as a list of integers, whatever they were."""
+    return {"size": list(rle["size"]), "counts": _counts(rle)}
+
+
 def area_from_rle(rle: Mapping[str, Any]) -> int:
     """Pixels inside the mask, without unpacking it."""
     return sum(_counts(rle)[1::2])
@@ -91,4 +101,6 @@ def unpack_counts(text: str | bytes) -> list[int]:
 
 def _counts(rle: Mapping[str, Any]) -> list[int]:
     counts = rle["counts"]
+    if isinstance(counts, np.ndarray):
+        return counts.tolist()
     return unpack_counts(counts) if isinstance(counts, (str, bytes)) else [int(run) for run in counts]

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from samlite import SamAutomaticMaskGenerator, SamPredictor, coco, document_sam, sam_model_registry
+from samlite import SamAutomaticMaskGenerator, SamPredictor, coco, document_sam, rle, sam_model_registry
 from samlite import automatic as module
 from samlite.command_line import main
 from samlite.masks import mask_area, mask_iou, mask_to_box, stability_scores
@@ -100,8 +100,8 @@ def test_output_modes_agree(tiny, photo):
         generate(tiny, photo, **OPEN, output_mode=mode) for mode in ("binary_mask", "uncompressed_rle", "coco_rle")
     )
     assert len(binary) == len(runs) == len(strings) > 0
-    for mask, rle, text in zip(binary, runs, strings, strict=True):
-        assert mask_to_rle(mask["segmentation"]) == rle["segmentation"] == decompress_rle(text["segmentation"])
+    for mask, plain, text in zip(binary, runs, strings, strict=True):
+        assert mask_to_rle(mask["segmentation"]) == plain["segmentation"] == decompress_rle(text["segmentation"])
 
 
 def test_coco_reads_our_runs(tiny, photo):
@@ -306,3 +306,14 @@ def test_a_score_that_is_no_number_becomes_null():
     photo = coco.photo_annotations([record], "a.png", 2, 3)
     assert photo["annotations"][0]["stability_score"] is None
     json.dumps(photo, allow_nan=False)
+
+
+def test_runs_are_kept_in_four_bytes_each():
+    """And say the same as the list: their length, their area, the mask, COCO's string."""
+    mask = np.random.default_rng(0).random((60, 40)) < 0.5
+    runs = rle.mask_to_rle(mask)
+    packed = rle.packed_rle(runs)
+    assert packed["counts"].nbytes == 4 * len(runs["counts"])
+    assert rle.listed_rle(packed) == runs and all(type(run) is int for run in rle.listed_rle(packed)["counts"])
+    assert np.array_equal(rle.rle_to_mask(packed), mask) and rle.area_from_rle(packed) == mask.sum()
+    assert rle.compress_rle(packed) == rle.compress_rle(runs) and rle.listed_rle(rle.compress_rle(runs)) == runs
