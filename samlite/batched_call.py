@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from samlite import memory
-
 KEYS = ("image", "original_size", "point_coords", "point_labels", "boxes", "mask_inputs")
 OTHER_NAMES = {"box": "boxes", "mask_input": "mask_inputs", "masks": "mask_inputs", "points": "point_coords"}
 
@@ -30,13 +28,11 @@ def answer_batch(sam: nn.Module, batched_input: Any, multimask_output: bool) -> 
     Returns a dict for each: ``masks`` (B, K, H, W) bool, ``iou_predictions`` (B, K) and ``low_res_logits``
     (B, K, 256, 256), which can be the next call's ``mask_inputs``. The pictures are encoded together, so they must fit
     into memory together; no gradients are kept.
-    Raises TypeError or ValueError that names the picture, the key, what was given and what to do, and
-    TooLittleMemoryError before anything is encoded.
+    Raises TypeError or ValueError that names the picture, the key, what was given and what to do.
     """
     prompts = sam.prompt_encoder
     sizes = sam.image_size, 4 * prompts.grid_size
     pictures = check_batch(batched_input, sizes, prompts.accepted_labels, sam.device)
-    memory.check_encoding(sam, len(pictures))
     embeddings = sam.encode_image(torch.cat([sam.preprocess(picture["image"][None]) for picture in pictures]))
     answers = []
     for picture, embedding in zip(pictures, embeddings, strict=True):

@@ -82,16 +82,11 @@ def check_weights(name: str, needed: float, device: torch.device | str | None = 
     check(f"{name}, for its weights alone,", needed, device, advice)
 
 
-def check_encoding(sam: nn.Module, photos: int = 1) -> None:
-    """Whether ``photos`` can be encoded in one call. Raises TooLittleMemoryError."""
+def check_encoding(sam: nn.Module) -> None:
+    """Whether a photo can be encoded. Raises TooLittleMemoryError."""
     needed = encoding_bytes(sam)
-    if needed is None:
-        return
-    together = 1 if hasattr(sam.image_encoder, "encode_one") else photos  # the fast path takes one after the other
-    what, advice = "a photo", "take a smaller model, "
-    if together > 1:
-        what, advice = f"{photos} photos together", "give fewer at once, " + advice
-    check(f"encoding {what} with {described(sam)}", together * needed, sam.device, advice)
+    if needed is not None:
+        check(f"encoding a photo with {described(sam)}", needed, sam.device, "take a smaller model, ")
 
 
 @contextmanager

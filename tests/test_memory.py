@@ -284,15 +284,3 @@ def test_doctor_says_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows["vit_b"]["file"] == "sam_vit_b_01ec64.pth" and rows["document_vit_h"]["file"] is None
     free(monkeypatch, None)
     assert {row["fits"] for row in doctor.models_report()} == {None}
-
-
-def test_photos_that_are_encoded_together_are_asked_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One photo fits, three do not; by the fast path, which takes one after the other, they do."""
-    sam = released_sam(**RELEASED).eval()
-    box = torch.tensor([[1.0, 1.0, 9.0, 9.0]])
-    picture = {"image": torch.zeros(3, 64, 48), "original_size": (64, 48), "boxes": box}
-    free(monkeypatch, 1.5 * memory.encoding_bytes(sam) / 1e6)
-    assert len(sam([picture], multimask_output=False)) == 1
-    with pytest.raises(TooLittleMemoryError, match=r"^encoding 3 photos together with .* give fewer at once"):
-        sam([picture] * 3, multimask_output=False)
-    assert len(use_fast_paths(sam)([picture] * 3, multimask_output=False)) == 3
