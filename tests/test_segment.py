@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from samlite import SamPredictor, document_sam
 from samlite.command_line import main
-from samlite.fast import FoldedMaskDecoder
+from samlite.fast import FoldedMaskDecoder, use_fast_paths
 from samlite.registry import load_document_sam, sam_model_registry
 from samlite.segment_command import model_of
 
@@ -50,7 +50,7 @@ def segment(folder, tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def predictor(folder):
-    predictor = SamPredictor(load_document_sam(folder / "small.safetensors"))
+    predictor = SamPredictor(use_fast_paths(load_document_sam(folder / "small.safetensors")))  # as the command does
     predictor.set_image(folder / "coffee.png")
     return predictor
 
