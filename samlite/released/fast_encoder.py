@@ -17,7 +17,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,6 +28,7 @@ from samlite.released.image_encoder import (
     RelativeAttention,
     ReleasedImageEncoder,
     WindowBlock,
+    distance_scores,
     relative_vectors,
 )
 
@@ -143,12 +144,10 @@ def attention_weights(
     buffer: Float[Tensor, " numbers"],
 ) -> Float[Tensor, "heads queries keys"]:
     """softmax(q·k / √d + bias of the distances), made in ``buffer`` from its first step to its last."""
-    on_grid = rearrange(q, "heads (y x) d -> heads y x d", x=len(columns))
-    by_row = einsum(on_grid, rows, "heads y x d, y key_y d -> heads y x key_y")
-    by_column = einsum(on_grid, columns, "heads y x d, x key_x d -> heads y x key_x")
+    by_row, by_column = (scores[0] for scores in distance_scores(q[None], rows, columns))  # (heads, queries, side)
     scores = buffer[: by_row.numel() * by_column.shape[-1]].view(*by_row.shape, by_column.shape[-1])
     torch.add(by_row[..., :, None], by_column[..., None, :], out=scores)
-    scores = scores.view(len(q), q.shape[1], k.shape[1])
+    scores = scores.flatten(-2)
     torch.baddbmm(scores, q, k.transpose(-2, -1), alpha=q.shape[-1] ** -0.5, out=scores)
     return torch.softmax(scores, dim=-1, out=scores)
 

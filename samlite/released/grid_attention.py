@@ -24,27 +24,17 @@ from collections.abc import Callable
 from functools import cache
 
 import torch
-from einops import einsum, rearrange, repeat
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import flex_attention
 
-from samlite.released.image_encoder import RelativeAttention, relative_vectors
+from samlite.released.image_encoder import RelativeAttention, distance_scores, relative_vectors
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]  # q, k, v, by_row, by_column → context
 Way = Callable[[RelativeAttention, Tensor, int], Tensor]  # parameters, (B, G·G, 3·D), window → (B, G·G, D)
 FLEX_WIDTHS = (16, 32, 64, 128, 256)
-
-
-def distance_scores(
-    q: Float[Tensor, "n heads l d"], rows: Float[Tensor, "side side d"], columns: Float[Tensor, "side side d"]
-) -> tuple[Float[Tensor, "n heads l side"], Float[Tensor, "n heads l side"]]:
-    """What the distances add to the scores of a query: one number for every row of keys, one for every column."""
-    on_grid = rearrange(q, "n heads (y x) d -> n heads y x d", x=len(columns))
-    by_row = einsum(on_grid, rows, "n heads y x d, y key_y d -> n heads y x key_y")
-    by_column = einsum(on_grid, columns, "n heads y x d, x key_x d -> n heads y x key_x")
-    return by_row.flatten(2, 3), by_column.flatten(2, 3)
 
 
 def masked(

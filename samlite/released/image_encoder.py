@@ -39,6 +39,18 @@ def relative_vectors(table: Float[Tensor, "n d"], side: int) -> Float[Tensor, "s
     return table[places[:, None] - places[None, :] + side - 1]
 
 
+def distance_scores(
+    queries: Float[Tensor, "b heads queries d"],
+    rows: Float[Tensor, "y key_y d"],
+    columns: Float[Tensor, "x key_x d"],
+) -> tuple[Float[Tensor, "b heads queries key_y"], Float[Tensor, "b heads queries key_x"]]:
+    """What the distances add to the scores of a query: one number for every row of keys, one for every column."""
+    on_grid = rearrange(queries, "b heads (y x) d -> b heads y x d", x=len(columns))
+    by_row = einsum(on_grid, rows, "b heads y x d, y key_y d -> b heads y x key_y")
+    by_column = einsum(on_grid, columns, "b heads y x d, x key_x d -> b heads y x key_x")
+    return by_row.flatten(2, 3), by_column.flatten(2, 3)
+
+
 class RelativeAttention(nn.Module):
     """Self-attention on a square grid of patches whose scores also depend on how far apart two patches are.
 
@@ -77,11 +89,8 @@ class RelativeAttention(nn.Module):
         columns: Float[Tensor, "x key_x d"],
     ) -> Float[Tensor, "b heads queries keys"]:
         """What the distances add to the scores of these queries, for every key."""
-        on_grid = rearrange(queries, "b heads (y x) d -> b heads y x d", x=len(columns))
-        by_row = einsum(on_grid, rows, "b heads y x d, y key_y d -> b heads y x key_y")
-        by_column = einsum(on_grid, columns, "b heads y x d, x key_x d -> b heads y x key_x")
-        bias = by_row[..., :, None] + by_column[..., None, :]
-        return rearrange(bias, "b heads y x key_y key_x -> b heads (y x) (key_y key_x)")
+        by_row, by_column = distance_scores(queries, rows, columns)
+        return (by_row[..., :, None] + by_column[..., None, :]).flatten(-2)
 
 
 class GlobalBlock(nn.Module):
