@@ -75,7 +75,7 @@ def run_train(args: argparse.Namespace) -> int:
         trainer.load(run / "state.pt")
         if share.leads:
             print(f"going on from step {trainer.step} of {recipe.steps} in {run}")
-    workers = 1 if args.device == "cpu" else 0
+    workers = int(args.device == "cpu" and args.threads < (os.cpu_count() or 1))  # makes scenes on a core left free
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill saves first, as Ctrl-C does
     try:
         finished = train(trainer, run, workers=workers, minutes=args.minutes)

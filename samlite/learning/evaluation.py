@@ -26,7 +26,6 @@ from samlite.masks import mask_iou
 from samlite.sam import Sam
 
 GOOD = 0.75
-TOLD_APART = 0.8  # regions that overlap more than this are one answer, not two
 RECOGNISED = 0.5
 
 
@@ -102,7 +101,7 @@ def _levels(logits: Float[Tensor, "n k h w"], answers: Float[Tensor, "n 3 h w"])
     between = pairwise_iou(answers - 0.5, answers)
     off_diagonal = between[:, [0, 0, 1], [1, 2, 2]]
     large = (answers > 0.5).float().mean((2, 3)).amin(1) >= simulate.SMALLEST_REGION
-    told = (off_diagonal.amax(1) < TOLD_APART) & large
+    told = (off_diagonal.amax(1) < simulate.TOLD_APART) & large
     overlap = pairwise_iou(logits, answers)
     best = [
         overlap[:, list(way), [0, 1, 2]].amin(1)

@@ -37,13 +37,14 @@ class Recipe:
     shapes: tuple[int, int] = (3, 36)  # fewest and most in a scene: many small regions, as people see them in photos
     scale: float = 0.75  # of the shapes: half of what people mark in photos covers less than 4 % of the photo
     favour_small: float = 0.2  # the chance that a click means a region falls with this power of its area
+    favour_ambiguous: float = 3.0  # places where the levels are three different regions are clicked so much more often
     clicks: int = 12  # first clicks an image
     second_round: int = 2  # of them that go on to a second round
     rate: float = 1.0  # share of the full learning rate at which the run begins
     warm_up: int = 150
     decay: int = 1000  # steps at the end in which the learning rate falls to nothing; 0: it does not fall
     ramp: int = 600  # steps in which scenes go from flat colours to full detail
-    full_share: float = 0.35  # of the scenes then are in full detail; the others lie between that and flat colours
+    full_share: float = 0.6  # of the scenes then are in full detail; the others lie between that and flat colours
     average: float = 0.996  # exponential moving average of the weights
     seed: int = 0
 
@@ -97,7 +98,8 @@ def make_batch(recipe: Recipe, step: int, device: torch.device | str = "cpu") ->
     scenes = SceneGenerator(stage.image_size, most, device, fewest, recipe.scale)(stage.batch, generator, detail)
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
     images, labels = frame_as_photo((scenes.images - mean) / std, scenes.labels, uniform[2])
-    return Batch(images, labels, *simulate.sample_clicks(labels, recipe.clicks, generator, recipe.favour_small))
+    clicks = simulate.sample_clicks(labels, recipe.clicks, generator, recipe.favour_small, recipe.favour_ambiguous)
+    return Batch(images, labels, *clicks)
 
 
 def frame_as_photo(

@@ -7,7 +7,7 @@ import math
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -49,7 +49,7 @@ class Colouring:
         full = (self.lit(flat) * painted["shadow"][:, None] + texture).clamp(0, 1)
         tilt = draw.normal((self.batch, 2, 1, 1)) * 0.25
         full = full * (1 + tilt[:, 0] * (painted["x"] - 0.5) + tilt[:, 1] * (painted["y"] - 0.5))[:, None]
-        bright = torch.lerp(leaf, draw.uniform(leaf.shape, 0, 1), draw.uniform((self.batch, 1, 1), 0, 1))
+        bright = torch.lerp(leaf, draw.uniform(leaf.shape, 0, 1), draw.uniform((self.batch, 1, 1), 0, 0.3))
         detail = detail[:, None, None, None]
         images = draw.blur(torch.lerp(self.look_up(bright, self.subpart), full, detail))
         noise = draw.normal(images.shape)
@@ -63,27 +63,42 @@ class Colouring:
         """
         draw = self.draw
         base = draw.colours((self.batch, 1), self.vivid)
-        spread = draw.uniform((self.batch, 1, 1), 0.35, 1.0)
+        spread = draw.uniform((self.batch, 1, 1), 0.5, 1.0)
         colours = torch.lerp(base, draw.colours((self.batch, self.shapes), self.vivid), spread)
         again = colours.gather(1, draw.integer((self.batch, self.shapes, 1), PALETTE).expand(-1, -1, 3))
         return torch.where(draw.chance((self.batch, 1, 1), 0.4), again, colours)
 
     def leaf_colours(self) -> Float[Tensor, "b nine_q 3"]:
-        """Every subpart's colour: that of its part moved a little, as the part's is that of its object moved."""
+        """Every subpart's colour: that of its part moved a little, as the part's is that of its object moved further.
+
+        That is what lets a level be seen: subparts differ less than parts, and parts less than objects.
+        """
         draw, leaves = self.draw, (self.batch, self.shapes * 9)
-        of_object = self.objects[..., None].expand(-1, -1, 3)
-        piece = self.object_colours().gather(1, of_object).repeat_interleave(3, 1)
-        other, share = draw.colours(self.table, self.vivid), draw.uniform((*self.table, 1), 0.15, 0.65)
+        loose = draw.uniform((self.batch, 1, 1), 0.6, 1.0)  # how far a family's colours stray, of the whole picture
+        piece = self.of_object(self.object_colours())
+        other, share = draw.colours(self.table, self.vivid), draw.uniform((*self.table, 1), 0.25, 0.65) * loose
+        share[:, :3] = share[:, :3].sqrt()  # the pieces of the background are no family
         piece = torch.lerp(piece, other, share)
-        other, share = draw.colours(leaves, self.vivid), draw.uniform((*leaves, 1), 0.12, 0.55)
+        other, share = draw.colours(leaves, self.vivid), draw.uniform((*leaves, 1), 0.12, 0.4) * loose
         return torch.lerp(piece.repeat_interleave(3, 1), other, share)
 
+    def of_object(self, values: Shaped[Tensor, "b q c"]) -> Shaped[Tensor, "b three_q c"]:
+        """A row for every part: that of the object that it belongs to."""
+        index = self.objects[..., None].expand(-1, -1, values.shape[-1])
+        return values.gather(1, index).repeat_interleave(3, 1)
+
     def texture(self, textures: Float[Tensor, "b kinds r r"]) -> Float[Tensor, "b 3 r r"]:
-        """What is added to the colours: one kind of texture a part, in some subparts another, tinted or grey."""
+        """What is added to the colours: a kind of texture for an object or a part, in some subparts another; tinted."""
         draw, leaves = self.draw, (self.batch, self.shapes * 9)
-        amplitude = draw.log_uniform((*self.table, 1), 0.003, 0.2) * draw.uniform((self.batch, 1, 1), 0.2, 1.0)
-        mix = amplitude * F.one_hot(draw.integer(self.table, TEXTURES), TEXTURES)
-        own = draw.chance((*leaves, 1), 0.3)  # some subparts have a texture of their own
+        objects = (self.batch, self.shapes)
+        amplitude = draw.log_uniform((*self.table, 1), 0.003, 0.2)
+        kind = F.one_hot(draw.integer(self.table, TEXTURES), TEXTURES)
+        alike = self.of_object(draw.chance((*objects, 1), 0.75))  # objects whose parts have one texture
+        amplitude = torch.where(alike, self.of_object(draw.log_uniform((*objects, 1), 0.003, 0.2)), amplitude)
+        kind = torch.where(alike, self.of_object(F.one_hot(draw.integer(objects, TEXTURES), TEXTURES)), kind)
+        amplitude = amplitude * draw.uniform((self.batch, 1, 1), 0.2, 1.0)
+        mix = amplitude * kind
+        own = draw.chance((*leaves, 1), 0.2)  # some subparts have a texture of their own
         own_mix = amplitude.repeat_interleave(3, 1) * F.one_hot(draw.integer(leaves, TEXTURES), TEXTURES)
         mix = torch.where(own, own_mix, mix.repeat_interleave(3, 1))
         texture = (self.look_up(mix, self.subpart) * textures).sum(1, keepdim=True)
@@ -97,18 +112,23 @@ class Colouring:
 
         Fur, leaves and grain hold two colours that belong together: without this a model picks out one of them.
         """
-        draw, table = self.draw, self.table
-        amount = draw.uniform((*table, 1), 0.1, 0.9) * draw.chance((*table, 1), 0.35)
-        sharpness, offset = draw.log_uniform((*table, 1), 1, 10), draw.uniform((*table, 1), -0.8, 0.8)
-        which = F.one_hot(draw.integer(table, TEXTURES), TEXTURES)
-        rows = torch.cat([amount, sharpness, offset, which, draw.colours(table, self.vivid)], -1)
+        draw = self.draw
+
+        def rows_of(table: tuple[int, int]) -> Tensor:
+            amount = draw.uniform((*table, 1), 0.1, 0.9) * draw.chance((*table, 1), 0.35)
+            sharpness, offset = draw.log_uniform((*table, 1), 1, 10), draw.uniform((*table, 1), -0.8, 0.8)
+            which = F.one_hot(draw.integer(table, TEXTURES), TEXTURES)
+            return torch.cat([amount, sharpness, offset, which, draw.colours(table, self.vivid)], -1)
+
+        alike = self.of_object(draw.chance((self.batch, self.shapes, 1), 0.6))  # objects with one pattern all over
+        rows = torch.where(alike, self.of_object(rows_of((self.batch, self.shapes))), rows_of(self.table))
         pattern = self.look_up(rows, self.part)
         field = (pattern[:, 3 : 3 + TEXTURES] * textures).sum(1)
         share = pattern[:, 0] * torch.sigmoid(pattern[:, 1] * (field - pattern[:, 2]))
         return torch.lerp(flat, pattern[:, -3:], share[:, None])
 
     def lit(self, flat: Float[Tensor, "b 3 r r"]) -> Float[Tensor, "b 3 r r"]:
-        """Flat colours under light: every part has a slope, a bulge, and for many a second colour that it fades into.
+        """Flat colours under light: each object has a slope and a bulge, many a part a second colour to fade into.
 
         Skies, water and faces change far more inside than many an edge does: without this a model cuts them up.
         """
@@ -117,10 +137,12 @@ class Colouring:
         u = torch.where(huge, 2 * painted["x"] - 1, painted["u"]).clamp(-2, 2)
         v = torch.where(huge, 2 * painted["y"] - 1, painted["v"]).clamp(-2, 2)
         radius = torch.where(huge, (u * u + v * v).sqrt(), painted["radius"]).clamp(max=1.5)
-        slope, bulge = draw.normal((*table, 2)) * 0.15, draw.uniform((*table, 1), -0.1, 0.35)
+        objects = (self.batch, self.shapes)
+        slope = self.of_object(draw.normal((*objects, 2)) * 0.15)
+        bulge = self.of_object(draw.uniform((*objects, 1), -0.1, 0.35))
         angle = draw.uniform((*table, 1), 0, 2 * math.pi)
         steepness, offset = draw.log_uniform((*table, 1), 0.7, 3), draw.uniform((*table, 1), -0.6, 0.6)
-        amount = draw.uniform((*table, 1), 0, 0.8) * draw.chance((*table, 1), 0.5)
+        amount = draw.uniform((*table, 1), 0, 0.8) * draw.chance((*table, 1), 0.35)
         rows = torch.cat([slope, bulge, angle.cos(), angle.sin(), steepness, offset, amount], -1)
         light = self.look_up(rows, self.part)
         along = light[:, 3] * u + light[:, 4] * v + 0.2 * painted["bend"]

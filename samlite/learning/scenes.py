@@ -24,7 +24,7 @@ from samlite.learning.scene_colours import Colouring
 
 HARMONICS = 5  # of the outline of a shape
 FULL = 1.0  # detail
-CACHED_PIXELS = 65536  # made at once on a CPU: larger pieces bring no speed, only memory
+CACHED_PIXELS = 16384  # made at once on a CPU: small pieces stay in its cache, and a short pile waits for no tall one
 
 
 @dataclass
@@ -85,8 +85,11 @@ class SceneGenerator:
         centre = draw.uniform((*shape, 2), -0.1, 1.1)
         joined = draw.chance(shape, 0.35)  # grown onto the shape before it, as a limb onto a body
         joined[:, :2] = False
+        joined[:, 3:] &= ~(joined[:, 2:-1] & joined[:, 1:-2])  # three shapes an object at most
         object_of = order.clone()
-        for k in range(1, self.shapes):
+        exists = order < count
+        tallest = int(exists.sum(1).max())
+        for k in range(1, tallest):
             parent_size, parent_centre = size[:, k - 1], centre[:, k - 1]
             angle = draw.uniform((batch,), 0, 2 * math.pi)
             reach = parent_size * draw.uniform((batch,), 0.4, 1.0)
@@ -99,7 +102,7 @@ class SceneGenerator:
         harmonic = torch.arange(1, HARMONICS + 1, device=self.device)
         metric = torch.softmax(draw.normal((*shape, 3)) * 4 + torch.tensor([-2.0, 2.0, 0.0], device=self.device), -1)
         return {
-            "exists": order < count,
+            "exists": exists,
             "object": object_of,
             "alone": object_of.eq(order) & ~F.pad(joined[:, 1:], (0, 1)),
             "centre": centre,
@@ -111,7 +114,7 @@ class SceneGenerator:
             "sine": draw.normal((*shape, HARMONICS)) * roughness / harmonic.sqrt() * draw.chance((*shape, 1), 0.6),
             "hole": draw.uniform(shape, 0.3, 0.7) * draw.chance(shape, 0.06),
             "warp": draw.log_uniform(shape, 0.003, 0.12),
-            "shadow": draw.uniform(shape, 0, 0.8) * draw.chance(shape, 0.6),
+            "shadow": draw.uniform(shape, 0, 0.8) * draw.chance(shape, 0.6) * ~joined,  # a limb throws none on its body
         }
 
     def _paint(self, draw: Draw, pile: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -124,7 +127,7 @@ class SceneGenerator:
         top_u, top_v, top_radius = x * 0.0, x * 0.0, x * 0.0
         shadow = torch.ones_like(top_u)
         light = draw.uniform((batch, 1, 1), 0, 2 * math.pi)
-        for k in range(self.shapes):
+        for k in range(int(pile["exists"].sum(1).max())):
             p = {name: value[:, k, ..., None, None] for name, value in pile.items()}
             dx = x + p["warp"] * bend_x - p["centre"][:, 0]
             dy = y + p["warp"] * bend_y - p["centre"][:, 1]
@@ -164,17 +167,20 @@ class SceneGenerator:
         """Cut every shape into up to 3 pieces and every piece into up to 3 again.
 
         The pieces of a shape that is an object alone are its parts; of an object grown from several shapes the shapes
-        are the parts. The pieces of the pieces are the subparts.
+        are the parts. The pieces of the pieces are the subparts. The pieces of the background are wholes: sky and sea
+        are no object together.
         """
         batch, shapes = pile["size"].shape
         shape = painted["shape"]
-        first = self._pieces(draw, (batch, shapes), shape, painted, 0.85, 1.0)
+        first = self._pieces(draw, (batch, shapes), shape, painted, 1.0, 1.0)
         piece = shape * 3 + first
-        second = self._pieces(draw, (batch, shapes * 3), piece, painted, 0.7, 1.6)
+        second = self._pieces(draw, (batch, shapes * 3), piece, painted, 0.95, 1.6)
         alone = pile["alone"].gather(1, shape.flatten(1)).view_as(shape)
+        background = shape == 0
         subpart = torch.where(alone, piece * 3 + second, shape * 9 + first)
         part = torch.where(alone, piece, shape * 3)
         whole = pile["object"].gather(1, shape.flatten(1)).view_as(shape)
+        whole = torch.where(background, shapes + part, whole)
         return torch.stack([subpart, part, whole], 1)
 
     def _pieces(

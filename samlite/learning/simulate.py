@@ -13,6 +13,7 @@ from samlite.learning.shares import WHOLE, Share
 
 LEVEL_SHARE = (0.3, 0.3, 0.4)  # how often a click means the subpart, the part, the whole
 SMALLEST_REGION = 0.006  # of the picture; nobody can click what is smaller
+TOLD_APART = 0.8  # regions that overlap more than this are one answer, not two
 PADDING = -1  # the label of pixels outside the photo
 
 
@@ -42,16 +43,23 @@ def region_areas(labels: Int[Tensor, "b 3 r r"]) -> Float[Tensor, "b 3 r r"]:
 
 
 def sample_clicks(
-    labels: Int[Tensor, "b 3 r r"], prompts: int, generator: torch.Generator, favour_small: float | int = 0.0
+    labels: Int[Tensor, "b 3 r r"],
+    prompts: int,
+    generator: torch.Generator,
+    favour_small: float | int = 0.0,
+    favour_ambiguous: float | int = 1.0,
 ) -> tuple[Float[Tensor, "b p 2"], Int[Tensor, "b p"]]:
     """First clicks and the level that each of them means: every region of a level is as likely as any other.
 
-    ``favour_small``: the chance of a region falls with this power of its area. Inside a region the click prefers the
+    ``favour_small``: the chance of a region falls with this power of its area. ``favour_ambiguous``: places where the
+    three levels are three different regions are so many times as likely. Inside a region the click prefers the
     interior. Points are (x, y) in pixels.
     """
     batch, levels, size, _ = labels.shape
     area = region_areas(labels)
     large = (area >= SMALLEST_REGION * size * size) & (labels != PADDING)
+    nested = large.all(1) & (area[:, :-1] < TOLD_APART * area[:, 1:]).all(1)
+    large = large * torch.where(nested, favour_ambiguous, 1.0)[:, None]
     weight = (1 + interior_depth(labels)) ** 2 * large / area ** (1 + favour_small) + 1e-9 * (labels != PADDING)
     pixel = torch.multinomial(rearrange(weight, "b level y x -> (b level) (y x)"), prompts, True, generator=generator)
     share = torch.tensor(LEVEL_SHARE, device=labels.device).expand(batch, levels)

@@ -26,7 +26,7 @@ from samlite.learning.recipe import Batch, Recipe, batches, make_batch, step_gen
 from samlite.learning.shares import WHOLE, Share
 from samlite.sam import Sam, document_sam
 
-LEVELS_WEIGHT = 0.35  # of the loss that gives each mask its level, against the minimum over masks
+LEVELS_WEIGHT = 0.7  # of the loss that gives each mask its level, against the minimum over masks
 AFFINITY_WEIGHT = 1.0
 SECOND_ROUNDS = {"correct": 0.4, "correct without mask": 0.15, "box": 0.25, "box and click": 0.05, "rough mask": 0.15}
 
