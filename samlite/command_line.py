@@ -80,6 +80,7 @@ COMMANDS = {
         "samlite.teaching_commands", "add_slides_arguments", "run_slides", needs="run",
     ),
 }  # fmt: skip
+LONG = ("train", "pretrain", "engine", "fine-tune")  # nobody clicks meanwhile: spinning saves a third of the time
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
@@ -101,10 +102,11 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Carries out one command. Errors that the user can mend become one sentence and exit code 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    # Read by OpenMP when PyTorch is loaded, here or in a kernel: threads that wait sleep. By default they spin, and
-    # where a browser keeps a core busy, a click that needs milliseconds takes a quarter of a second.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     chosen = next((word for word in argv if not word.startswith("-")), None)
+    if chosen not in LONG:
+        # Read by OpenMP when PyTorch is loaded, here or in a kernel: threads that wait sleep. By default they spin, and
+        # where a browser keeps a core busy, a click that needs milliseconds takes a quarter of a second.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         if chosen in COMMANDS and chosen not in ("lab", "test", "book"):
             _go_where_it_runs(COMMANDS[chosen], argv)

@@ -70,6 +70,18 @@ def test_threads_that_wait_sleep_unless_told_otherwise(
     assert seen == [used]
 
 
+def test_threads_of_a_long_computation_may_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two threads take turns at waiting for each other, sleeping costs a training a third of its time."""
+    from samlite.learning import commands
+
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # to be restored, whatever the command does to it
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    seen = []
+    monkeypatch.setattr(commands, "run_train", lambda _: seen.append(os.environ.get("OMP_WAIT_POLICY")) or 0)
+    assert command_line.main(["train", "tiny"]) == 0
+    assert seen == [None]
+
+
 def test_a_command_that_needs_packages_says_so(bare_clone: Path) -> None:
     done = run_bare(bare_clone, "segment", "photo.png", "--point", "1,1")
     assert done.returncode == 2
