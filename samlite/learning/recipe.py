@@ -34,9 +34,9 @@ class Recipe:
         }
     )  # fmt: skip
     stages: tuple[Stage, ...] = (Stage(64, 2000, 32), Stage(128, 4000, 16), Stage(256, 800, 8))
-    shapes: tuple[int, int] = (3, 36)  # fewest and most in a scene: many small regions, as people see them in photos
-    scale: float = 0.75  # of the shapes: half of what people mark in photos covers less than 4 % of the photo
-    favour_small: float = 0.2  # the chance that a click means a region falls with this power of its area
+    shapes: tuple[int, int] = (2, 28)  # fewest and most in a scene: many small regions, as people see them in photos
+    scale: float = 0.9  # of the shapes: half of what people mark in photos covers less than 4 % of the photo
+    favour_small: float = 0.1  # the chance that a click means a region falls with this power of its area
     favour_ambiguous: float = 3.0  # places where the levels are three different regions are clicked so much more often
     clicks: int = 12  # first clicks an image
     second_round: int = 2  # of them that go on to a second round
@@ -44,7 +44,7 @@ class Recipe:
     warm_up: int = 150
     decay: int = 1000  # steps at the end in which the learning rate falls to nothing; 0: it does not fall
     ramp: int = 600  # steps in which scenes go from flat colours to full detail
-    full_share: float = 0.6  # of the scenes then are in full detail; the others lie between that and flat colours
+    full_share: float = 0.7  # of the scenes then are in full detail; the others lie between that and flat colours
     average: float = 0.996  # exponential moving average of the weights
     seed: int = 0
 

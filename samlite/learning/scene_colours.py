@@ -63,24 +63,26 @@ class Colouring:
         """
         draw = self.draw
         base = draw.colours((self.batch, 1), self.vivid)
-        spread = draw.uniform((self.batch, 1, 1), 0.5, 1.0)
+        spread = draw.uniform((self.batch, 1, 1), 0.6, 1.0)
         colours = torch.lerp(base, draw.colours((self.batch, self.shapes), self.vivid), spread)
         again = colours.gather(1, draw.integer((self.batch, self.shapes, 1), PALETTE).expand(-1, -1, 3))
         return torch.where(draw.chance((self.batch, 1, 1), 0.4), again, colours)
 
     def leaf_colours(self) -> Float[Tensor, "b nine_q 3"]:
-        """Every subpart's colour: that of its part moved a little, as the part's is that of its object moved further.
+        """Every subpart's colour: that of its part, lighter or darker; the part's is that of its object moved a little.
 
-        That is what lets a level be seen: subparts differ less than parts, and parts less than objects.
+        That is what lets a level be seen: what differs in brightness alone is one part, and parts that are akin in
+        colour, and have one texture and one light, are one object.
         """
-        draw, leaves = self.draw, (self.batch, self.shapes * 9)
-        loose = draw.uniform((self.batch, 1, 1), 0.6, 1.0)  # how far a family's colours stray, of the whole picture
+        draw = self.draw
         piece = self.of_object(self.object_colours())
-        other, share = draw.colours(self.table, self.vivid), draw.uniform((*self.table, 1), 0.25, 0.65) * loose
+        other, share = draw.colours(self.table, self.vivid), draw.uniform((*self.table, 1), 0.2, 0.6)
         share[:, :3] = share[:, :3].sqrt()  # the pieces of the background are no family
         piece = torch.lerp(piece, other, share)
-        other, share = draw.colours(leaves, self.vivid), draw.uniform((*leaves, 1), 0.12, 0.4) * loose
-        return torch.lerp(piece.repeat_interleave(3, 1), other, share)
+        step = draw.uniform((*self.table, 1), 0.25, 0.6) * torch.where(draw.chance((*self.table, 1), 0.5), 1, -1)
+        order = torch.arange(-1, 2, device=piece.device) + draw.normal((*self.table, 3)) * 0.2
+        brighter = rearrange((step * order).exp(), "b table leaf -> b (table leaf) 1")
+        return (piece.repeat_interleave(3, 1) * brighter).clamp(0, 1.2)
 
     def of_object(self, values: Shaped[Tensor, "b q c"]) -> Shaped[Tensor, "b three_q c"]:
         """A row for every part: that of the object that it belongs to."""
