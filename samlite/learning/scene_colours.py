@@ -76,8 +76,8 @@ class Colouring:
         """
         draw = self.draw
         piece = self.of_object(self.object_colours())
-        other, share = draw.colours(self.table, self.vivid), draw.uniform((*self.table, 1), 0.2, 0.6)
-        share[:, :3] = share[:, :3].sqrt()  # the pieces of the background are no family
+        other, share = draw.colours(self.table, self.vivid), draw.uniform((*self.table, 1), 0.15, 0.45)
+        share[:, :3] = 1 - share[:, :3]  # the pieces of the background are no family
         piece = torch.lerp(piece, other, share)
         step = draw.uniform((*self.table, 1), 0.25, 0.6) * torch.where(draw.chance((*self.table, 1), 0.5), 1, -1)
         order = torch.arange(-1, 2, device=piece.device) + draw.normal((*self.table, 3)) * 0.2
@@ -93,14 +93,14 @@ class Colouring:
         """What is added to the colours: a kind of texture for an object or a part, in some subparts another; tinted."""
         draw, leaves = self.draw, (self.batch, self.shapes * 9)
         objects = (self.batch, self.shapes)
-        amplitude = draw.log_uniform((*self.table, 1), 0.003, 0.2)
+        amplitude = draw.log_uniform((*self.table, 1), 0.006, 0.2)
         kind = F.one_hot(draw.integer(self.table, TEXTURES), TEXTURES)
-        alike = self.of_object(draw.chance((*objects, 1), 0.75))  # objects whose parts have one texture
-        amplitude = torch.where(alike, self.of_object(draw.log_uniform((*objects, 1), 0.003, 0.2)), amplitude)
+        alike = self.of_object(draw.chance((*objects, 1), 0.9))  # objects whose parts have one texture
+        amplitude = torch.where(alike, self.of_object(draw.log_uniform((*objects, 1), 0.006, 0.2)), amplitude)
         kind = torch.where(alike, self.of_object(F.one_hot(draw.integer(objects, TEXTURES), TEXTURES)), kind)
         amplitude = amplitude * draw.uniform((self.batch, 1, 1), 0.2, 1.0)
         mix = amplitude * kind
-        own = draw.chance((*leaves, 1), 0.2)  # some subparts have a texture of their own
+        own = draw.chance((*leaves, 1), 0.1)  # some subparts have a texture of their own
         own_mix = amplitude.repeat_interleave(3, 1) * F.one_hot(draw.integer(leaves, TEXTURES), TEXTURES)
         mix = torch.where(own, own_mix, mix.repeat_interleave(3, 1))
         texture = (self.look_up(mix, self.subpart) * textures).sum(1, keepdim=True)
@@ -122,7 +122,7 @@ class Colouring:
             which = F.one_hot(draw.integer(table, TEXTURES), TEXTURES)
             return torch.cat([amount, sharpness, offset, which, draw.colours(table, self.vivid)], -1)
 
-        alike = self.of_object(draw.chance((self.batch, self.shapes, 1), 0.6))  # objects with one pattern all over
+        alike = self.of_object(draw.chance((self.batch, self.shapes, 1), 0.85))  # objects with one pattern all over
         rows = torch.where(alike, self.of_object(rows_of((self.batch, self.shapes))), rows_of(self.table))
         pattern = self.look_up(rows, self.part)
         field = (pattern[:, 3 : 3 + TEXTURES] * textures).sum(1)
@@ -144,7 +144,7 @@ class Colouring:
         bulge = self.of_object(draw.uniform((*objects, 1), -0.1, 0.35))
         angle = draw.uniform((*table, 1), 0, 2 * math.pi)
         steepness, offset = draw.log_uniform((*table, 1), 0.7, 3), draw.uniform((*table, 1), -0.6, 0.6)
-        amount = draw.uniform((*table, 1), 0, 0.8) * draw.chance((*table, 1), 0.35)
+        amount = draw.uniform((*table, 1), 0, 0.8) * draw.chance((*table, 1), 0.25)
         rows = torch.cat([slope, bulge, angle.cos(), angle.sin(), steepness, offset, amount], -1)
         light = self.look_up(rows, self.part)
         along = light[:, 3] * u + light[:, 4] * v + 0.2 * painted["bend"]
