@@ -63,7 +63,7 @@ class Colouring:
         """
         draw = self.draw
         base = draw.colours((self.batch, 1), self.vivid)
-        spread = draw.uniform((self.batch, 1, 1), 0.6, 1.0)
+        spread = draw.uniform((self.batch, 1, 1), 0.75, 1.0)
         colours = torch.lerp(base, draw.colours((self.batch, self.shapes), self.vivid), spread)
         again = colours.gather(1, draw.integer((self.batch, self.shapes, 1), PALETTE).expand(-1, -1, 3))
         return torch.where(draw.chance((self.batch, 1, 1), 0.4), again, colours)
@@ -144,7 +144,7 @@ class Colouring:
         bulge = self.of_object(draw.uniform((*objects, 1), -0.1, 0.35))
         angle = draw.uniform((*table, 1), 0, 2 * math.pi)
         steepness, offset = draw.log_uniform((*table, 1), 0.7, 3), draw.uniform((*table, 1), -0.6, 0.6)
-        amount = draw.uniform((*table, 1), 0, 0.8) * draw.chance((*table, 1), 0.25)
+        amount = draw.uniform((*table, 1), 0, 0.7) * draw.chance((*table, 1), 0.2)
         rows = torch.cat([slope, bulge, angle.cos(), angle.sin(), steepness, offset, amount], -1)
         light = self.look_up(rows, self.part)
         along = light[:, 3] * u + light[:, 4] * v + 0.2 * painted["bend"]
