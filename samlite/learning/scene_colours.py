@@ -32,7 +32,7 @@ class Colouring:
         self.side = labels.shape[-1]
         self.batch, self.shapes = objects.shape
         self.table = (self.batch, self.shapes * 3)  # one row a part
-        self.vivid = draw.uniform((self.batch, 1, 1), 0.1, 1.0)  # of the whole picture
+        self.vivid = draw.uniform((self.batch, 1, 1), 0.3, 1.0)  # of the whole picture
 
     def look_up(self, values: Float[Tensor, "b n c"], index: Int[Tensor, "b r r"]) -> Float[Tensor, "b c r r"]:
         """For every pixel the row of a table that ``index`` names."""
@@ -69,7 +69,7 @@ class Colouring:
         return torch.where(draw.chance((self.batch, 1, 1), 0.4), again, colours)
 
     def leaf_colours(self) -> Float[Tensor, "b nine_q 3"]:
-        """Every subpart's colour: that of its part, lighter or darker; the part's is that of its object moved a little.
+        """Every subpart's colour: that of its part, lighter or darker; a part has another hue of its object's colour.
 
         That is what lets a level be seen: what differs in brightness alone is one part, and parts that are akin in
         colour, and have one texture and one light, are one object.
@@ -77,8 +77,9 @@ class Colouring:
         draw = self.draw
         piece = self.of_object(self.object_colours())
         other, share = draw.colours(self.table, self.vivid), draw.uniform((*self.table, 1), 0.15, 0.45)
-        share[:, :3] = 1 - share[:, :3]  # the pieces of the background are no family
-        piece = torch.lerp(piece, other, share)
+        as_bright = (piece.mean(-1, keepdim=True) + 0.05) / (other.mean(-1, keepdim=True) + 0.05)
+        share[:, :3], as_bright[:, :3] = 1 - share[:, :3], 1.0  # the pieces of the background are no family
+        piece = torch.lerp(piece, other * as_bright, share)
         step = draw.uniform((*self.table, 1), 0.25, 0.6) * torch.where(draw.chance((*self.table, 1), 0.5), 1, -1)
         order = torch.arange(-1, 2, device=piece.device) + draw.normal((*self.table, 3)) * 0.2
         brighter = rearrange((step * order).exp(), "b table leaf -> b (table leaf) 1")
