@@ -114,7 +114,7 @@ class SceneGenerator:
             "sine": draw.normal((*shape, HARMONICS)) * roughness / harmonic.sqrt() * draw.chance((*shape, 1), 0.6),
             "hole": draw.uniform(shape, 0.3, 0.7) * draw.chance(shape, 0.06),
             "warp": draw.log_uniform(shape, 0.003, 0.12),
-            "shadow": draw.uniform(shape, 0, 0.6) * draw.chance(shape, 0.35) * ~joined,  # a limb throws none on its body
+            "shadow": draw.uniform(shape, 0, 0.6) * draw.chance(shape, 0.35) * ~joined,  # a limb throws none
         }
 
     def _paint(self, draw: Draw, pile: dict[str, Tensor]) -> dict[str, Tensor]:
