@@ -55,10 +55,11 @@ def card_tables(card: dict) -> str:
     figures, training, weights = card["figures"], card["training"], card["weights"]
     speed = figures["speed"]
     runs = runs_of(training)
+    threads = sorted({run["threads"] for run in runs})
     lines = [
         f"`{weights['file']}`: {weights['bytes'] / 1e6:.1f} MB, SHA-256 `{weights['sha256']}`; "
         f"{sum(run['steps done'] for run in runs)} steps, {sum(run['minutes'] for run in runs):.0f} minutes on "
-        f"{training['threads']} CPU thread(s) in {len(runs)} run(s), torch {training['torch']}.",
+        f"{' or '.join(map(str, threads))} CPU thread(s) in {len(runs)} run(s), torch {training['torch']}.",
         "",
         f"Measured {figures['date']} with {speed['threads']} thread(s) on {speed['cores']} cores: encode "
         f"{speed['encode ms']} ms, one click with three masks {speed['click ms']} ms.",

@@ -28,7 +28,9 @@ from samlite.sam import Sam
 
 OFFICIAL, TRANSFORMERS = "official numbers", "transformers, live"
 SMALL, WITH_STAGES = ("tiny", "std", "std256"), ("tiny", "std")
-BLOCKS, EMBEDDING, LOGITS, IOU, GRADIENTS = 5e-6, 5e-6, 1e-5, 1e-5, 2e-5
+# Two processors add in two orders. The official numbers come from one; on another (AMD's, with AVX-512) the same code
+# was up to 5.3e-6 off in an embedding, and 1.2e-4 in one gradient, a sum over all pixels whose terms nearly cancel.
+BLOCKS, EMBEDDING, LOGITS, IOU, GRADIENTS = 5e-6, 1e-5, 1e-5, 1e-5, 3e-4
 CLEAR = 1e-3  # a mask's pixel is compared where its logit is at least so far from the threshold
 SAMPLED_BLOCKS = (0, 2, 5, 8, 11)  # of vit_b
 Pairs = Iterable[tuple[Tensor, Tensor]]  # ours, theirs

@@ -13,7 +13,8 @@ from samlite import SamPredictor
 from samlite.frames import ResizeLongestSide
 from samlite.released.key_map import to_official
 
-ENCODER, LOGITS, IOU = 5e-6, 1e-5, 1e-5  # absolute; of the largest logit; absolute
+# Absolute; of the largest logit; absolute; of the largest value. Two processors differ by so much (`parity.py`)
+ENCODER, LOGITS, IOU, GRADIENTS = 1e-5, 1e-5, 1e-5, 3e-4
 BLOCKS = 5e-6  # of the largest value: between the blocks values are a hundred times those of the embedding
 CASES = (
     "fg1", "bg1", "fgbg", "padlabel", "box", "box_points", "mask", "box_mask", "point_mask", "batch3",
@@ -184,7 +185,7 @@ def test_gradients():
         largest = gradient.abs().max().item()
         if key.endswith("k_proj.bias"):  # softmax does not see it: what is there is rounding
             largest = expected[key.replace("bias", "weight")].abs().max().item()
-        assert difference(ours[key], gradient) <= 2e-5 * largest, key
+        assert difference(ours[key], gradient) <= GRADIENTS * largest, key
     without = json.loads((GOLDEN / "configs.json").read_text())["tiny"]["params_without_grad"]
     assert without == ["prompt_encoder.no_mask_embed.weight"] and encoder.no_mask.grad is None
 
