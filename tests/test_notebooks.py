@@ -90,6 +90,7 @@ def test_size(path: Path) -> None:
 @each_notebook
 def test_no_path_of_the_machine_that_ran_it(path: Path) -> None:
     text = json.dumps([cell.get("outputs", []) for cell in read(path).cells])
+    text = re.sub(r"(?:[A-Za-z0-9+/=]|\\n){300,}", "", text)  # of pictures, where "/tmp/" may come up by chance
     assert not re.findall(r"(?:/root|/home|/Users|/tmp|/work|C:\\\\+Users)[/\\][^\"\s]*", text)
 
 
