@@ -38,6 +38,7 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> dict[str, Any]:
         timeout=SECONDS_A_CELL,
         record_timing=False,
         store_widget_state=False,
+        coalesce_streams=True,  # what a busy machine prints in two goes is one output, and one on a slide
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
