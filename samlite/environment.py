@@ -218,7 +218,8 @@ def _runs(python: Path, code: str) -> bool:
 def _pip(*arguments: str) -> None:
     quiet = [] if sys.stdout.isatty() else ["--quiet"]  # a person sees the progress, a log only what went wrong
     command = [str(environment_python()), "-m", "pip", "install", "--disable-pip-version-check", *quiet, *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace")
+    silent = {**os.environ, "PYTHONWARNINGS": "ignore"}  # setuptools warns of editable installations, in nine lines
+    process = subprocess.Popen(command, cwd=ROOT, env=silent, stderr=subprocess.PIPE, text=True, errors="replace")
     complaints = []
     for line in process.stderr:
         complaints.append(line)

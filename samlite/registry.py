@@ -20,8 +20,7 @@ from samlite.sam import Sam, document_sam
 TINY_WEIGHTS = Path(__file__).parent / "weights" / "tiny.safetensors"
 TEXT_WEIGHTS = TINY_WEIGHTS.with_name("tiny_text.safetensors")
 # A model trained here predicts the IoU that it expects over all that a click may mean, and its edges are soft: the
-# released thresholds let next to nothing pass. With these most masks on generated scenes are regions; a test says how
-# many.
+# released thresholds let next to nothing pass. With these most masks on generated scenes are regions (there is a test).
 TRAINED_HERE_THRESHOLDS = (0.55, 0.5)
 
 

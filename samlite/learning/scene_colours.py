@@ -93,14 +93,16 @@ class Colouring:
     def texture(self, textures: Float[Tensor, "b kinds r r"]) -> Float[Tensor, "b 3 r r"]:
         """What is added to the colours: a kind of texture for an object or a part, in some subparts another; tinted."""
         draw, leaves = self.draw, (self.batch, self.shapes * 9)
-        objects = (self.batch, self.shapes)
-        amplitude = draw.log_uniform((*self.table, 1), 0.006, 0.2)
-        kind = F.one_hot(draw.integer(self.table, TEXTURES), TEXTURES)
+
+        def rows_of(table: tuple[int, int]) -> Tensor:
+            amplitude = draw.log_uniform((*table, 1), 0.006, 0.2)
+            return torch.cat([amplitude, F.one_hot(draw.integer(table, TEXTURES), TEXTURES)], -1)
+
+        parts, objects = rows_of(self.table), (self.batch, self.shapes)
         alike = self.of_object(draw.chance((*objects, 1), 0.9))  # objects whose parts have one texture
-        amplitude = torch.where(alike, self.of_object(draw.log_uniform((*objects, 1), 0.006, 0.2)), amplitude)
-        kind = torch.where(alike, self.of_object(F.one_hot(draw.integer(objects, TEXTURES), TEXTURES)), kind)
-        amplitude = amplitude * draw.uniform((self.batch, 1, 1), 0.2, 1.0)
-        mix = amplitude * kind
+        rows = torch.where(alike, self.of_object(rows_of(objects)), parts)
+        amplitude = rows[..., :1] * draw.uniform((self.batch, 1, 1), 0.2, 1.0)
+        mix = amplitude * rows[..., 1:]
         own = draw.chance((*leaves, 1), 0.1)  # some subparts have a texture of their own
         own_mix = amplitude.repeat_interleave(3, 1) * F.one_hot(draw.integer(leaves, TEXTURES), TEXTURES)
         mix = torch.where(own, own_mix, mix.repeat_interleave(3, 1))

@@ -176,11 +176,10 @@ class SceneGenerator:
         piece = shape * 3 + first
         second = self._pieces(draw, (batch, shapes * 3), piece, painted, 0.95, 1.6)
         alone = pile["alone"].gather(1, shape.flatten(1)).view_as(shape)
-        background = shape == 0
         subpart = torch.where(alone, piece * 3 + second, shape * 9 + first)
         part = torch.where(alone, piece, shape * 3)
         whole = pile["object"].gather(1, shape.flatten(1)).view_as(shape)
-        whole = torch.where(background, shapes + part, whole)
+        whole = torch.where(shape == 0, shapes + part, whole)
         return torch.stack([subpart, part, whole], 1)
 
     def _pieces(

@@ -74,6 +74,6 @@ def picture(figure: Figure, alt: str) -> ShownImage:
     files = {"png": BytesIO(), "jpeg": BytesIO()}
     pixels = drawn(figure)
     pixels.save(files["png"], format="PNG", optimize=True)
-    pixels.save(files["jpeg"], format="JPEG", quality=90, subsampling=0, optimize=True)
+    pixels.save(files["jpeg"], format="JPEG", quality=80, subsampling=0, optimize=True, progressive=True)
     kind = "jpeg" if files["png"].tell() > 1.5 * files["jpeg"].tell() else "png"
     return ShownImage(data=files[kind].getvalue(), format=kind, alt=alt, width=width)

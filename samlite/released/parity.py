@@ -28,9 +28,10 @@ from samlite.sam import Sam
 
 OFFICIAL, TRANSFORMERS = "official numbers", "transformers, live"
 SMALL, WITH_STAGES = ("tiny", "std", "std256"), ("tiny", "std")
-# Two processors add in two orders. The official numbers come from one; on another (AMD's, with AVX-512) the same code
-# was up to 5.3e-6 off in an embedding, and 1.2e-4 in one gradient, a sum over all pixels whose terms nearly cancel.
-BLOCKS, EMBEDDING, LOGITS, IOU, GRADIENTS = 5e-6, 1e-5, 1e-5, 1e-5, 3e-4
+BLOCKS, EMBEDDING, LOGITS, IOU, GRADIENTS = 5e-6, 5e-6, 1e-5, 1e-5, 2e-5
+# Of tiny's first convolution of a mask prompt. The norm behind it has two channels and gives ±1 whatever comes in, so
+# its gradient is a small difference of large terms: a rounding of the mask (6e-8) moves it by 2e-4, all others by 7e-6.
+ROUGH, ROUGH_GRADIENTS = "prompt_encoder.mask_downscaling.0.", 3e-4
 CLEAR = 1e-3  # a mask's pixel is compared where its logit is at least so far from the threshold
 SAMPLED_BLOCKS = (0, 2, 5, 8, 11)  # of vit_b
 Pairs = Iterable[tuple[Tensor, Tensor]]  # ours, theirs
@@ -218,7 +219,10 @@ def batched_call(model: str, sam: Sam, stages: dict[str, Tensor]) -> Iterator[Ru
 
 
 def gradients(sam: Sam) -> Rung:
-    """Of one loss with respect to every parameter; the biases of keys, which softmax does not see, left out."""
+    """Of one loss with respect to every parameter but those that rounding decides.
+
+    These are the biases of keys, which softmax does not see, and the first convolution of a mask prompt (`ROUGH`).
+    """
     stages, expected = golden("tiny_stages"), golden("tiny_grads")
     del expected["loss"]
     point, box = (
@@ -232,7 +236,8 @@ def gradients(sam: Sam) -> Rung:
     (logits.square().mean() + iou.square().sum()).backward()
     values = sam.state_dict(keep_vars=True).items()
     ours = to_official({key: torch.zeros_like(v) if v.grad is None else v.grad for key, v in values})
-    pairs = [(ours[key], value) for key, value in expected.items() if not key.endswith("k_proj.bias")]
+    told = (key for key in expected if not key.endswith("k_proj.bias") and not key.startswith(ROUGH))
+    pairs = [(ours[key], expected[key]) for key in told]
     return compare(OFFICIAL, "tiny", "gradients", pairs, GRADIENTS, True)
 
 

@@ -69,6 +69,25 @@ def test_some_pictures_have_few_colours():
     assert sum(count <= PALETTE for count in counts) in range(25, 55) and sum(count == 30 for count in counts) > 40
 
 
+def test_an_object_is_three_shapes_at_most():
+    pile = SceneGenerator(16, 40, fewest=40)._pile(Draw(torch.Generator().manual_seed(1), CPU), 50)
+    sizes = torch.cat([row.unique(return_counts=True)[1] for row in pile["object"]])
+    assert sizes.max() == 3 and (sizes == 1).any() and (sizes == 2).any()
+
+
+def test_subparts_differ_in_brightness_and_parts_in_hue():
+    """The colours of a part's subparts are multiples of each other; those of an object's parts are not."""
+    nothing, objects = torch.zeros(20, 3, 4, 4, dtype=torch.long), torch.arange(9).expand(20, -1)
+    leaves = Colouring(Draw(torch.Generator().manual_seed(2), CPU), {}, nothing, objects).leaf_colours()
+    hues = torch.nn.functional.normalize(leaves.clamp(max=1.19), dim=-1).view(20, 9, 3, 3, 3)  # shape, part, subpart
+    clear = (leaves < 1.19).all(-1).view(20, 9, 3, 3).all(-1)  # nothing was cut off
+    within = (hues[..., :1, :] - hues).norm(dim=-1).amax(-1)  # (20, 9, 3 parts)
+    between = (hues[..., :1, 0, :] - hues[..., 0, :]).norm(dim=-1)
+    assert within[clear].max() < 1e-4 < 0.03 < between[..., 1:].mean()
+    brightness = leaves.view(20, 9, 3, 3, 3).mean(-1)
+    assert (brightness.amax(-1) / brightness.amin(-1))[clear].median() > 1.5
+
+
 def test_clicks_are_truly_ambiguous_in_many_places():
     """In a good share of the pixels subpart, part and whole are three different regions."""
     labels = make(4, batch=40).labels

@@ -68,6 +68,20 @@ def test_small_regions_may_be_favoured():
     torch.testing.assert_close(odds[1] / odds[0], torch.tensor((64**2 - 16**2) / 16**2), atol=0, rtol=0.2)
 
 
+def test_ambiguous_places_are_favoured_when_asked():
+    """One whole of two equal parts, and only the left one has subparts: there clicks are three times as likely."""
+    labels = torch.zeros(1, 3, 64, 64, dtype=torch.long)
+    labels[:, 1, :, 32:] = 1  # the part at the right is one subpart
+    labels[:, 0, :, 32:] = 2
+    labels[:, 0, 32:, :32] = 1
+    odds = []
+    for favour in (1.0, 3.0):
+        points, level = simulate.sample_clicks(labels, 12000, generator(), favour_ambiguous=favour)
+        left = (points[..., 0] < 32)[level == 2].float().mean()  # clicks on the whole
+        odds.append(left / (1 - left))
+    torch.testing.assert_close(odds[1] / odds[0], torch.tensor(3.0), atol=0, rtol=0.15)
+
+
 def test_levels_have_their_shares():
     _, level = simulate.sample_clicks(halves(), 6000, generator())
     shares = torch.bincount(level.flatten(), minlength=3) / level.numel()

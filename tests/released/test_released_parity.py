@@ -12,9 +12,9 @@ from reference import GOLDEN, build, difference, golden, official_weights, recor
 from samlite import SamPredictor
 from samlite.frames import ResizeLongestSide
 from samlite.released.key_map import to_official
+from samlite.released.parity import GRADIENTS, ROUGH, ROUGH_GRADIENTS
 
-# Absolute; of the largest logit; absolute; of the largest value. Two processors differ by so much (`parity.py`)
-ENCODER, LOGITS, IOU, GRADIENTS = 1e-5, 1e-5, 1e-5, 3e-4
+ENCODER, LOGITS, IOU = 5e-6, 1e-5, 1e-5  # absolute; of the largest logit; absolute
 BLOCKS = 5e-6  # of the largest value: between the blocks values are a hundred times those of the embedding
 CASES = (
     "fg1", "bg1", "fgbg", "padlabel", "box", "box_points", "mask", "box_mask", "point_mask", "batch3",
@@ -95,7 +95,7 @@ def test_image_encoder_stage_by_stage(sam, stages):
         sam.encode_image(stages["preprocessed"])
     for hook in hooks:
         hook.remove()
-    assert difference(seen["patch_embedding"][0], stages["enc.patch_embed"]) < ENCODER
+    assert relative_difference(seen["patch_embedding"][0], stages["enc.patch_embed"]) < BLOCKS
     for index in range(len(sam.image_encoder.blocks)):
         assert relative_difference(seen["encoder_block"][index], stages[f"enc.block{index}"]) < BLOCKS, index
         if f"enc.block{index}_attn_windows" in stages:  # of tiny
@@ -185,7 +185,8 @@ def test_gradients():
         largest = gradient.abs().max().item()
         if key.endswith("k_proj.bias"):  # softmax does not see it: what is there is rounding
             largest = expected[key.replace("bias", "weight")].abs().max().item()
-        assert difference(ours[key], gradient) <= GRADIENTS * largest, key
+        tolerance = ROUGH_GRADIENTS if key.startswith(ROUGH) else GRADIENTS
+        assert difference(ours[key], gradient) <= tolerance * largest, key
     without = json.loads((GOLDEN / "configs.json").read_text())["tiny"]["params_without_grad"]
     assert without == ["prompt_encoder.no_mask_embed.weight"] and encoder.no_mask.grad is None
 
