@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from samlite.annotate import MINIMUM_SIDE, PHOTOS_PER_SHARD, annotate_folder, generator_arguments
+from samlite.automatic_command import NUMBERS
 from samlite.executors import dask_executor, ray_executor, usable_cores
+from samlite.segment_command import CHECKPOINT_HELP
 from samlite.shards import ShardError
 
 
@@ -17,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the photos, subfolders included")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder of the shards")
     parser.add_argument("--model", default="default", metavar="NAME", help="which model (default: %(default)s)")
-    parser.add_argument("--checkpoint", metavar="FILE", help="weights to use; a name as vit_b downloads them")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--checkpoint", metavar="FILE_OR_NAME", help=CHECKPOINT_HELP)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
     parser.add_argument(
         "--workers", type=_positive, metavar="N", help="processes, each with its own model (one for each core)"
     )
@@ -42,10 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     masks = parser.add_argument_group("which masks", "Arguments of SamAutomaticMaskGenerator.")
     for name, default in generator_arguments().items():
-        kind, shown = (float, "the model's own") if default is None else (type(default), default)
-        masks.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, default=default, metavar="N", help=f"(default: {shown})"
-        )
+        kind, text = NUMBERS[name]
+        masks.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, metavar="NUMBER", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,7 +76,6 @@ def _executor(args: argparse.Namespace, workers: int) -> AbstractContextManager:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}: at least 1 is expected")
-    return number
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a whole number, at least 1, is expected")
+    return int(text)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from samlite import coco
 from samlite.automatic import SamAutomaticMaskGenerator
 from samlite.images import PHOTO_ENDINGS, read_photo
-from samlite.segment_command import model_of
+from samlite.segment_command import CHECKPOINT_HELP, model_of
 
 NUMBERS = {  # argument of the generator: (type, what it is)
     "points_per_side": (int, "clicks along a side of the grid (32)"),
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="where the masks go")
     parser.add_argument("--png", action="store_true", help="also write every mask as a PNG, a folder for each photo")
     parser.add_argument("--model", default="default", metavar="NAME", help="which model (default: %(default)s)")
-    parser.add_argument("--checkpoint", metavar="FILE", help="weights to use; a name as vit_b downloads them")
+    parser.add_argument("--checkpoint", metavar="FILE_OR_NAME", help=CHECKPOINT_HELP)
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or mps (default: cpu)")
     for name, (kind, text) in NUMBERS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="NUMBER", help=text)
@@ -49,10 +49,9 @@ def run(args: argparse.Namespace) -> int:
     """Masks of all photos: 0; 1 when a photo could not be read or masked. Raises ValueError or OSError."""
     photos = find_photos(Path(args.photos))
     arguments = {name: value for name in NUMBERS if (value := getattr(args, name)) is not None}
-    model = model_of(args)
-    if args.device:
-        model = model.to(args.device)
-    generator = SamAutomaticMaskGenerator(model, **arguments, output_mode="coco_rle", progress=len(photos) == 1)
+    generator = SamAutomaticMaskGenerator(
+        model_of(args), **arguments, output_mode="coco_rle", progress=len(photos) == 1
+    )
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     settings = {"model": args.model, "checkpoint": args.checkpoint, **arguments}

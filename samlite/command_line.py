@@ -53,7 +53,7 @@ COMMANDS = {
         "samlite.learning.pretrain_command", needs="run",
     ),
     "evaluate": Command(
-        "measure a model on generated scenes",
+        "measure a model on generated scenes and on photos",
         "samlite.learning.commands", "add_evaluate_arguments", "run_evaluate", needs="run",
     ),
     "fine-tune": Command(
@@ -69,15 +69,15 @@ COMMANDS = {
     ),
     "handout": Command(
         "write a homework notebook with numbers of its own",
-        "samlite.teaching_commands", "add_handout_arguments", "run_handout", needs="run",
+        "samlite.teaching_commands", "add_handout_arguments", "run_handout", needs="lab",
     ),
     "grade": Command(
         "run notebooks that were handed in and give points",
-        "samlite.teaching_commands", "add_grade_arguments", "run_grade", needs="run",
+        "samlite.teaching_commands", "add_grade_arguments", "run_grade", needs="lab",
     ),
     "slides": Command(
         "write a chapter as slides that open without a network",
-        "samlite.teaching_commands", "add_slides_arguments", "run_slides", needs="run",
+        "samlite.teaching_commands", "add_slides_arguments", "run_slides", needs="lab",
     ),
 }  # fmt: skip
 LONG = ("train", "pretrain", "engine", "fine-tune")  # nobody clicks meanwhile: spinning saves a third of the time
@@ -86,14 +86,15 @@ LONG = ("train", "pretrain", "engine", "fine-tune")  # nobody clicks meanwhile: 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     """The parser that lists every command and knows the arguments of `chosen`."""
     parser = argparse.ArgumentParser(
-        prog="python -m samlite",
+        prog="python3 -m samlite",
         description="The Segment Anything Model, built and trained tensor by tensor.",
-        epilog="`python -m samlite COMMAND --help` says more about one command.",
+        epilog="`python3 -m samlite COMMAND --help` says more about one command.",
     )
     parser.add_argument("--version", action="version", version=f"samlite {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=command.summary, description=command.summary.capitalize() + ".")
+        summary = command.summary
+        subparser = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == chosen:
             getattr(import_module(command.module), command.add_arguments)(subparser)
     return parser

@@ -16,10 +16,7 @@ from statistics import median
 
 from samlite import __version__, environment, free_memory
 
-PACKAGES = (
-    "torch", "numpy", "einops", "jaxtyping", "beartype", "safetensors", "pillow", "scikit-image", "matplotlib",
-    "jupyterlab", "ipywidgets", "anywidget", "ipykernel", "jupyter-book", "nbval", "pytest", "playwright", "ruff",
-)  # fmt: skip
+PACKAGES = (*(each.distribution for each in environment.NEEDS["test"]), "ipykernel")
 ROUNDS = 5
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 
@@ -35,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the report; exit code 1 when something is missing that the chapters need."""
+    if arguments.checkpoint and not arguments.precision:
+        raise ValueError("--checkpoint names the weights for --precision: give both, or neither")
     if arguments.precision:
+        if lacking := environment.lacking("run"):
+            raise environment.SetupError(f"{lacking[0]}: `python3 -m samlite lab` installs what is missing")
         return _show_precision(arguments.precision, arguments.checkpoint, arguments.json)
     report = examine()
     print(json.dumps(report, indent=2) if arguments.json else as_text(report))

@@ -24,6 +24,7 @@ from samlite import __version__
 ROOT = Path(__file__).resolve().parent.parent  # the repository, where there is one
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 GIGABYTES_NEEDED = 2.5  # a CPU installation takes 1.6, pip's own temporary files the rest
+GIGABYTES_WITH_CUDA = 8.0  # on Linux, where PyPI's PyTorch brings CUDA along: not measured here
 
 
 class Requirement(NamedTuple):
@@ -166,6 +167,8 @@ def _install(purpose: str, cpu: bool) -> None:
     free = shutil.disk_usage(ROOT).free / 1e9
     if free < GIGABYTES_NEEDED:
         raise SetupError(f"only {free:.1f} GB are free where {ROOT} lies and {GIGABYTES_NEEDED} are needed: make room.")
+    if free < GIGABYTES_WITH_CUDA and sys.platform == "linux" and not cpu:
+        _say(f"Only {free:.1f} GB are free: PyTorch with CUDA may not fit; --cpu takes the small build.")
     _say(f"Installing PyTorch, JupyterLab and the rest into {environment_folder()} (only now; this takes minutes).")
     if not cpu and sys.platform == "linux" and not shutil.which("nvidia-smi"):
         _say("No NVIDIA GPU was found: if the download turns out huge, stop it and add --cpu to the command.")
@@ -248,6 +251,11 @@ def explain(output: str, what: str) -> str:
         return f"{what}: this user may not write to {ROOT}. Clone into a folder of your own."
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return f"{what}: {lines[-1] if lines else 'it said nothing'}"
+
+
+def pip_install(what: str) -> str:
+    """The line that installs something for the running interpreter, whichever `pip` the shell would find."""
+    return f"{sys.executable} -m pip install {what}"
 
 
 def child_variables() -> dict[str, str]:

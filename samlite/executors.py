@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any
 
+from samlite.environment import pip_install
+
 
 def usable_cores() -> int:
     """The cores that this process may run on."""
@@ -56,7 +58,7 @@ def dask_executor(address: str | None = None, workers: int = 1, threads: int = 1
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
-        raise ValueError(f"Dask is not installed ({error}): pip install 'samlite[dask]'") from error
+        raise ValueError(f"Dask is not installed ({error}): {pip_install('distributed')}") from error
     if address is not None:
         with Client(address) as client:
             yield client.get_executor()
@@ -79,7 +81,7 @@ def ray_executor(
     try:
         import ray
     except ImportError as error:
-        raise ValueError(f"Ray is not installed ({error}): pip install 'samlite[ray]'") from error
+        raise ValueError(f"Ray is not installed ({error}): {pip_install('ray')}") from error
     started_here = not ray.is_initialized()
     if started_here:
         here = {} if address else {"num_cpus": workers * threads, "include_dashboard": False}

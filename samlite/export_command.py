@@ -4,15 +4,17 @@ import argparse
 import importlib.util
 from pathlib import Path
 
+from samlite.environment import pip_install
 from samlite.onnx_export import export_decoder, export_encoder, largest_difference
-from samlite.registry import sam_model_registry
+from samlite.registry import trained_model
+from samlite.segment_command import CHECKPOINT_HELP
 
 TOLERANCE = 1e-4  # of the largest value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="which model: tiny, vit_b …")
-    parser.add_argument("--checkpoint", metavar="FILE", help="weights to use; a name as vit_b downloads them")
+    parser.add_argument("--checkpoint", metavar="FILE_OR_NAME", help=CHECKPOINT_HELP)
     parser.add_argument("-o", "--output", type=Path, default=Path("onnx"), metavar="DIR", help="where to (onnx)")
     parser.add_argument("--part", choices=("encoder", "decoder"), help="only this half")
     parser.add_argument("--one-mask", action="store_true", help="the decoder gives one mask, chosen as in the release")
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0; 1 when a file gives other numbers than the model. Raises SetupError, ValueError or OSError."""
-    sam = sam_model_registry[args.name](checkpoint=args.checkpoint)
+    sam = trained_model(args.name, args.checkpoint)
     args.output.mkdir(parents=True, exist_ok=True)
     files = {part: args.output / f"{args.name}_{part}.onnx" for part in ("encoder", "decoder")}
     if args.part:
@@ -32,8 +34,11 @@ def run(args: argparse.Namespace) -> int:
     for path in files.values():
         print(f"{path}: {path.stat().st_size:,} bytes")
     if importlib.util.find_spec("onnxruntime") is None:
-        print("not checked: onnxruntime is not installed (pip install onnxruntime)")
+        print(f"not checked: onnxruntime is not installed ({pip_install('onnxruntime')})")
         return 0
     difference = largest_difference(sam, files.get("encoder"), files.get("decoder"), args.one_mask)
     print(f"onnxruntime against PyTorch: at most {difference:.1e} of the largest value")
-    return 0 if difference < TOLERANCE else 1
+    if difference < TOLERANCE:
+        return 0
+    print(f"these files give other numbers than the model: at most {TOLERANCE:.0e} is allowed")
+    return 1

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samlite.environment import SetupError
+from samlite.environment import SetupError, pip_install
 from samlite.sam import Sam
 
 DECODER_INPUTS = (
@@ -43,10 +43,7 @@ class OnnxEncoder(nn.Module):
         self.sam = sam
 
     def forward(self, pixels: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 c grid grid"]:
-        height, width = pixels.shape[-2:]
-        side = self.sam.image_size
-        normalised = (pixels - self.sam.pixel_mean) / self.sam.pixel_std
-        return self.sam.encode_image(F.pad(normalised, (0, side - width, 0, side - height)))
+        return self.sam.encode_image(self.sam.normalise(pixels))
 
 
 class OnnxDecoder(nn.Module):
@@ -130,7 +127,7 @@ class OnnxDecoder(nn.Module):
 def export_encoder(sam: Sam, path: str | Path) -> Path:
     """Write the image encoder; input ``pixels``, output ``image_embeddings``. Returns the path.
 
-    Raises SetupError without onnx and onnxscript.
+    Raises SetupError without onnx and onnxscript, ValueError when the model is not on the CPU.
     """
     side = sam.image_size
     pixels = torch.zeros(1, 3, side - 3, side - 1)
@@ -141,7 +138,7 @@ def export_encoder(sam: Sam, path: str | Path) -> Path:
 def export_decoder(sam: Sam, path: str | Path, one_mask: bool = False) -> Path:
     """Write prompt encoder and mask decoder as one graph (`OnnxDecoder`). Returns the path.
 
-    Raises SetupError without onnx and onnxscript.
+    Raises SetupError without onnx and onnxscript, ValueError when the model is not on the CPU.
     """
     inputs = tuple(torch.from_numpy(value) for value in decoder_inputs(sam).values())
     points = torch.export.Dim("points", min=1)
@@ -238,4 +235,4 @@ def _bytes(module: nn.Module) -> int:
 def _require(*packages: str) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise SetupError(f'ONNX needs {" and ".join(missing)}: pip install {" ".join(missing)}, or "samlite[onnx]"')
+        raise SetupError(f'ONNX needs {" and ".join(missing)}: {pip_install(" ".join(missing))}')

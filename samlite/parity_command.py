@@ -1,7 +1,6 @@
 """``python -m samlite parity``: the released model's numbers against other people's, stage by stage, as a table."""
 
 import argparse
-import importlib.metadata
 import json
 import platform
 import time
@@ -10,6 +9,9 @@ from pathlib import Path
 
 import torch
 
+from samlite.doctor import installed_version
+from samlite.environment import pip_install
+from samlite.registry import check_device
 from samlite.released.live_official import live_official
 from samlite.released.official_package import is_installed
 from samlite.released.parity import Rung, ladder
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when every rung holds, 1 when one does not. Raises OSError without the golden files."""
+    check_device(args.device)
     rungs = []
     print(f"{'reference':20s} {'model':12s} {'stage':32s} {'largest':>9s} {'mean':>9s}  allowed")
     live = live_official(device=args.device) if is_installed() else ()
@@ -36,10 +39,11 @@ def run(args: argparse.Namespace) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(as_table(rungs, args.device), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"wrote {path}")
-    if not version("transformers"):
-        print("transformers is not installed: nothing was compared with it (pip install transformers)")
+    if not installed_version("transformers"):
+        print(f"transformers is not installed: nothing was compared with it ({pip_install('transformers')})")
     if not is_installed():
-        print("segment-anything is not installed: nothing ran beside it (pip install segment-anything torchvision)")
+        install = pip_install("segment-anything torchvision")
+        print(f"segment-anything is not installed: nothing ran beside it ({install})")
     broken = [rung for rung in rungs if not rung.holds]
     if broken:
         print(f"{len(broken)} of {len(rungs)} rungs broke; the first is {broken[0].model}: {broken[0].stage}")
@@ -64,15 +68,7 @@ def as_table(rungs: list[Rung], device: str) -> dict[str, object]:
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else f"{device} ({platform.machine()})",
         "dtype": "float32",
         "torch": torch.__version__,
-        "transformers": version("transformers"),
-        "segment_anything": version("segment_anything"),
+        "transformers": installed_version("transformers"),
+        "segment_anything": installed_version("segment_anything"),
         "rungs": [rung._asdict() | {"holds": rung.holds} for rung in rungs],
     }
-
-
-def version(package: str) -> str | None:
-    """The installed version of a package, or None."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

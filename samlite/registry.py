@@ -32,18 +32,20 @@ def load_document_sam(path: str | Path, device: torch.device | str | None = None
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}: train them with `python -m samlite train tiny`")
-    memory.check_weights(path.name, path.stat().st_size)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            if "config" not in metadata:
+                raise ValueError(f"{path} has no 'config' in its metadata: it was not written by samlite's training")
+            sizes = json.loads(metadata["config"])
+            once = memory.weight_bytes(document_sam(**sizes, device="meta"))
+            memory.check_weights(path.name, 2 * once)  # the model, and the tensors that go into it
             state = {name: file.get_tensor(name).float() for name in file.keys()}
     except SafetensorError as error:
         raise ValueError(
             f"{path} is no safetensors file ({error}): give a file that samlite's training wrote"
         ) from error
-    if "config" not in metadata:
-        raise ValueError(f"{path} has no 'config' in its metadata: it was not written by samlite's training")
-    sam = document_sam(**json.loads(metadata["config"]))
+    sam = document_sam(**sizes)
     sam.load_state_dict(state)
     sam.automatic_thresholds = TRAINED_HERE_THRESHOLDS
     sam.prompt_encoder.trained_on_text = metadata.get("trained_on_text")
@@ -70,6 +72,7 @@ def document_vit_h(
     """The document's SAM at full size, 32 layers of 1280; random weights, for nobody has trained it."""
     if checkpoint is not None:
         return _move(load_document_sam(checkpoint), device, precision)
+    check_device(device)
     check_mode(precision, device)
     if not _is_meta(device):
         memory.check_weights("document_vit_h", memory.weight_bytes(document_sam(device="meta")), device)
@@ -81,6 +84,7 @@ def _released(name: str) -> Callable[..., Sam]:
         checkpoint: str | Path | None = None, device: torch.device | str | None = None, precision: str = "float32"
     ) -> Sam:
         sizes = CHECKPOINTS[name].sizes
+        check_device(device)
         check_mode(precision, device)
         if checkpoint is None:
             if _is_meta(device):
@@ -116,14 +120,20 @@ def _released(name: str) -> Callable[..., Sam]:
 
 
 def _move(sam: Sam, device: torch.device | str | None, precision: str = "float32") -> Sam:
-    """Raises ValueError in one sentence when this machine has no such device, TooLittleMemoryError when it is full."""
+    """Raises ValueError when this machine has no such device, TooLittleMemoryError when it is full."""
+    check_device(device)
     check_mode(precision, device)
     use_precision(sam, precision)
+    if device is not None and torch.device(device).type not in ("cpu", "meta"):
+        memory.check_weights(memory.described(sam), memory.weight_bytes(sam), device)
+    with memory.out_of_memory_in_words(memory.described(sam), device):
+        return sam.to(device or "cpu")
+
+
+def check_device(device: torch.device | str | None) -> None:
+    """Raises ValueError in one sentence when PyTorch can put nothing on this device here; None is the CPU."""
     try:
-        if device is not None and torch.device(device).type not in ("cpu", "meta"):
-            memory.check_weights(memory.described(sam), memory.weight_bytes(sam), device)
-        with memory.out_of_memory_in_words(memory.described(sam), device):
-            return sam.to(device or "cpu")
+        torch.empty(0, device=device or "cpu")
     except (AssertionError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ValueError(f"device {str(device)!r} cannot be used here ({reason}): use device='cpu'") from error
@@ -161,3 +171,28 @@ sam_model_registry = Registry(
     vit_h=vit_h,
     document_vit_h=document_vit_h,
 )
+
+
+def trained_model(name: str, checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Sam:
+    """A model of the registry with trained weights, or one from a .safetensors file: what a command works with.
+
+    Raises UnknownModelError, and ValueError where the weights would be random or belong to another model; otherwise
+    as the model's own function does.
+    """
+    if name.endswith(".safetensors"):
+        if checkpoint is not None:
+            raise ValueError(f"{name} is a file of weights and {checkpoint} another: name one of them")
+        return load_document_sam(name, device)
+    build = sam_model_registry[name]
+    named = Path(checkpoint or "").name
+    official = next((each for each, known in CHECKPOINTS.items() if named in (each, known.file)), None)
+    if official not in (None, name):
+        raise ValueError(f"{checkpoint} holds the weights of {official}, not of {name}: name the model {official}")
+    if checkpoint is None and name in CHECKPOINTS:
+        raise ValueError(
+            f"{name} does not ship with samlite: --checkpoint {name} downloads it once; or fetch "
+            f"{CHECKPOINTS[name].address} and name the file with --checkpoint FILE"
+        )
+    if checkpoint is None and build is document_vit_h:
+        raise ValueError(f"nobody has trained {name}: without --checkpoint FILE its weights would be random")
+    return build(checkpoint=checkpoint, device=device)

@@ -11,9 +11,10 @@ from samlite.fast import use_fast_paths
 from samlite.images import read_photo
 from samlite.masks import COLOURS, as_binary, mask_area, mask_to_box, overlay_masks, save_mask, save_png
 from samlite.predictor import SamPredictor
-from samlite.registry import sam_model_registry
-from samlite.released.official_files import CHECKPOINTS
+from samlite.registry import trained_model
 from samlite.sam import Sam
+
+CHECKPOINT_HELP = "a file of weights, or a name such as vit_b, whose file is then downloaded once"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a rough mask: a black and white picture of the photo's size, or low-res logits in a .npy file",
     )  # fmt: skip
     parser.add_argument("--model", default="default", metavar="NAME", help="which model (default: %(default)s)")
-    parser.add_argument("--checkpoint", metavar="FILE", help="weights to use; a name as vit_b downloads them")
+    parser.add_argument("--checkpoint", metavar="FILE_OR_NAME", help=CHECKPOINT_HELP)
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda or mps (default: cpu)")
     parser.add_argument("--all", action="store_true", help="write all candidate masks, as NAME-1.png, NAME-2.png …")
     parser.add_argument("-o", "--output", default="mask.png", metavar="FILE", help="the mask (default: %(default)s)")
     parser.add_argument("--overlay", metavar="FILE", help="also write the photo with the mask drawn over it")
@@ -93,16 +95,11 @@ def _segment(args: argparse.Namespace) -> dict:
 
 
 def model_of(args: argparse.Namespace) -> Sam:
-    """The model that ``--model`` and ``--checkpoint`` name, on its fast paths: nobody looks at its steps here.
+    """The model that ``--model``, ``--checkpoint`` and ``--device`` name, on its fast paths: nobody looks at its steps.
 
-    Raises ValueError when it does not ship with samlite.
+    Raises as `trained_model` does.
     """
-    if args.model in CHECKPOINTS and args.checkpoint is None:
-        raise ValueError(
-            f"{args.model} does not ship with samlite: --checkpoint {args.model} downloads it once; or fetch "
-            f"{CHECKPOINTS[args.model].address} and name the file with --checkpoint FILE"
-        )
-    return use_fast_paths(sam_model_registry[args.model](checkpoint=args.checkpoint))
+    return use_fast_paths(trained_model(args.model, args.checkpoint, args.device))
 
 
 def _prompt(args: argparse.Namespace) -> dict:

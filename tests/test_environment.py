@@ -51,6 +51,10 @@ def test_an_environment_that_has_everything_is_used_as_it_is(monkeypatch: pytest
     assert environment.python_for("lab") == Path(sys.executable)
 
 
+def test_what_is_missing_is_installed_for_the_python_that_runs() -> None:
+    assert environment.pip_install("onnx") == f"{sys.executable} -m pip install onnx"
+
+
 def test_an_environment_is_ready_until_what_it_must_hold_changes(
     bare_clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 from samlite.learning.weights import save_weights
-from samlite.registry import TINY_WEIGHTS, load_document_sam, sam_model_registry
+from samlite.registry import TINY_WEIGHTS, load_document_sam, sam_model_registry, trained_model
+from samlite.released.official_files import CHECKPOINTS
 from samlite.sam import document_sam
 
 SIZES = {"patch_size": 8, "width": 16, "depth": 1, "heads": 2, "channels": 16, "decoder_heads": 2, "decoder_mlp": 32}
@@ -45,6 +46,35 @@ def test_tiny_ships():
     assert type(sam_model_registry["default"]()) is type(sam)
     embedding = sam.encode_image(torch.zeros(1, 3, sam.image_size, sam.image_size))
     assert embedding.shape[-1] == sam.image_size // sam.image_encoder.patch_size
+
+
+@pytest.mark.parametrize("name", ["vit_b", "document_vit_h"])
+def test_commands_take_no_model_with_random_weights(name):
+    with pytest.raises(ValueError, match=f"{name}.*--checkpoint"):
+        trained_model(name)
+
+
+def test_a_checkpoint_of_another_model_says_which_model_to_name(tmp_path):
+    with pytest.raises(ValueError, match="vit_b holds the weights of vit_b, not of tiny: name the model vit_b"):
+        trained_model("tiny", "vit_b")
+    with pytest.raises(ValueError, match="holds the weights of vit_l, not of vit_b"):
+        trained_model("vit_b", tmp_path / CHECKPOINTS["vit_l"].file)
+    with pytest.raises(ValueError, match="name one of them"):
+        trained_model(str(TINY_WEIGHTS), TINY_WEIGHTS)
+
+
+def test_commands_take_names_and_files():
+    by_name, by_file = trained_model("tiny"), trained_model(str(TINY_WEIGHTS))
+    assert all(torch.equal(a, b) for a, b in zip(by_name.parameters(), by_file.parameters(), strict=True))
+    with pytest.raises(KeyError, match="did you mean 'tiny'"):
+        trained_model("tinny")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+@pytest.mark.parametrize("name", ["tiny", "vit_b", "document_vit_h"])
+def test_a_device_that_is_not_there_is_one_sentence(name, device):
+    with pytest.raises(ValueError, match=f"device '{device}' cannot be used here .* use device='cpu'"):
+        sam_model_registry[name](device=device)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -175,7 +175,7 @@ def test_the_command_from_a_shell(folder, tmp_path):
 
 
 def test_the_commands_take_the_fast_paths_with_the_same_answer() -> None:
-    quick = model_of(argparse.Namespace(model="tiny", checkpoint=None))
+    quick = model_of(argparse.Namespace(model="tiny", checkpoint=None, device=None))
     assert isinstance(quick.mask_decoder, FoldedMaskDecoder)
     answers = []
     for sam in (quick, sam_model_registry["tiny"]()):

@@ -20,7 +20,11 @@ Every chapter of this copy has a rocket at its top, with a link to Binder and on
 
 In Colab, run this in a cell of its own before the first cell of the chapter:
 
-    !pip install --quiet git+{url}@{branch}
+    !git clone --quiet --depth 1 --branch {branch} {url} samlite_repository
+    %pip install --quiet -e "samlite_repository[notebook]"
+    %cd samlite_repository/notebooks
+
+It brings the figures that some chapters read, too. Restart the kernel afterwards, and run the `%cd` line again.
 """
 
 

@@ -22,16 +22,22 @@ from samlite.learning.report import summary_lines
 from samlite.learning.shares import Share, join, leave
 from samlite.learning.targets import photo_examples, scene_examples
 from samlite.learning.training import Trainer, train
-from samlite.learning.weights import CARD, read_training, save_weights, write_card
+from samlite.learning.weights import CARD, CARD_PROSE, read_training, save_weights, write_card
 from samlite.predictor import SamPredictor
-from samlite.registry import TINY_WEIGHTS, load_document_sam, sam_model_registry
+from samlite.registry import TINY_WEIGHTS, check_device, load_document_sam, sam_model_registry, tiny, trained_model
 from samlite.sam import Sam
+from samlite.segment_command import CHECKPOINT_HELP
 
 RECIPES = {"tiny": TINY}
+NOT_FOR_TEXT = ("init", "size", "batch", "decay", "rate", "minutes", "within", "batches", "device")
+CARD_COMMAND = "python3 -m samlite evaluate tiny --photos FOLDER --baselines --card"
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=[*sorted(RECIPES), "text"], help="which model to train (text: tiny_text)")
+    parser.add_argument(
+        "name", choices=[*sorted(RECIPES), "text"],
+        help="which model to train (text: tiny_text, which takes --run, --steps, --seed, --threads and --ship alone)",
+    )  # fmt: skip
     parser.add_argument("--run", type=Path, default=None, help="folder of the run: state, log, weights (runs/NAME)")
     parser.add_argument("--init", type=Path, default=None, help="start from these weights (.safetensors)")
     parser.add_argument(
@@ -48,7 +54,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batches", type=int, default=1, metavar="TIMES", help="so many times the scenes a step (1)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the model (scenes are made beside it)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     parser.add_argument("--ship", action="store_true", help="put the finished weights into the package")
 
 
@@ -58,6 +64,7 @@ def run_train(args: argparse.Namespace) -> int:
     Started by ``torchrun`` in several processes, each works on its share of every batch, and the first one speaks.
     """
     torch.set_num_threads(args.threads)
+    check_device(args.device)
     if args.name == "text":
         return _train_text(args)
     recipe = replace(RECIPES[args.name], seed=args.seed, rate=args.rate)
@@ -101,7 +108,7 @@ def run_train(args: argparse.Namespace) -> int:
     print(f"{'finished' if finished else 'stopped'} at step {trainer.step} of {recipe.steps}; weights in {weights}")
     if args.ship and finished:
         save_weights(trainer.averaged(), recipe.model, TINY_WEIGHTS, training)
-        print(f"shipped as {TINY_WEIGHTS}; now run: python -m samlite evaluate {args.name} --card")
+        print(f"shipped as {TINY_WEIGHTS}; now its card: {CARD_COMMAND}")
     return 0
 
 
@@ -123,10 +130,15 @@ def _within(recipe: Recipe, minutes: float, device: str, share: Share, run: Path
 
 
 def _train_text(args: argparse.Namespace) -> int:
-    """The text-image model and the SAM that takes its embeddings; ``--run``, ``--steps`` and ``--seed`` count here."""
+    """The text-image model and the SAM that takes its embeddings. Raises ValueError for other options."""
     from samlite.learning.text.prompting import TextRecipe
     from samlite.learning.text.run import train_text
 
+    parser = argparse.ArgumentParser()
+    add_train_arguments(parser)
+    given = [name for name in NOT_FOR_TEXT if getattr(args, name) != parser.get_default(name)]
+    if given:
+        raise ValueError(f"--{given[0]} does not count for text: --run, --steps, --seed, --threads and --ship do")
     recipe = TextRecipe(seed=args.seed)
     if args.steps is not None:
         recipe = replace(recipe, steps=args.steps, decay=max(1, args.steps // 3))
@@ -150,6 +162,7 @@ def last_stage(
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="a model's name, or a .safetensors file that samlite wrote")
+    parser.add_argument("--checkpoint", metavar="FILE_OR_NAME", help=CHECKPOINT_HELP)
     parser.add_argument("--scenes", type=int, default=500, help="held-out generated scenes (0: none)")
     parser.add_argument(
         "--photos",
@@ -170,8 +183,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         "to an IoU of 0.85, calibration of the predicted IoU, with intervals over images",
     )
     parser.add_argument("--targets", type=int, default=4, help="with --clicks: at most so many targets an image")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (cpu)")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads (PyTorch's own choice)")
     parser.add_argument("--json", type=Path, default=None, help="write the figures here")
     parser.add_argument("--card", action="store_true", help="write the figures into the shipped model's card")
 
@@ -182,9 +195,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
         raise ValueError(f"--clicks is {args.clicks}: at least {max(report.REPORTED_CLICKS)} are needed")
     if args.threads:
         torch.set_num_threads(args.threads)
-    path = Path(args.name)
-    sam = load_document_sam(path, args.device) if path.suffix == ".safetensors" else sam_model_registry[args.name]()
-    sam = sam.to(args.device)
+    if args.card and not (sam_model_registry.get(args.name) is tiny and args.scenes and args.photos and args.baselines):
+        raise ValueError(f"--card replaces all figures of the model that ships: {CARD_COMMAND}")
+    sam = trained_model(args.name, args.checkpoint, args.device)
     result: dict[str, object] = {
         "model": args.name,
         "date": time.strftime("%Y-%m-%d"),
@@ -211,25 +224,25 @@ def run_evaluate(args: argparse.Namespace) -> int:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
     if args.card:
         write_card(result)
-        print(f"wrote {CARD}")
+        print(f"wrote {CARD} and {CARD_PROSE}")
     return 0
 
 
 def _with_corrections(sam: Sam, predictors: dict[str, Predictor], args: argparse.Namespace) -> dict[str, object]:
     """Scenes and photos → model → figures, printed as they come."""
     photos = read_photo_set(args.photos)[:: args.stride] if args.photos else []
-    sets = {
-        f"{args.scenes} held-out generated scenes": lambda: scene_examples(sam.image_size, args.scenes, args.targets),
-        f"{len(photos)} photos": lambda: photo_examples(photos, targets=args.targets),
-    }
+    sets = (
+        (args.scenes, "held-out generated scenes", lambda: scene_examples(sam.image_size, args.scenes, args.targets)),
+        (len(photos), "photos", lambda: photo_examples(photos, targets=args.targets)),
+    )
     result: dict[str, dict[str, object]] = {}
-    for title, make in sets.items():
-        if title.startswith("0 "):
+    for length, kind, make in sets:
+        if not length:
             continue
+        title = f"{length} {kind}"
         print(f"\n{title}, at most {args.targets} targets each; means over targets, 95 % intervals over images")
         result[title] = {}
         for name, predictor in predictors.items():
-            length = int(title.split()[0])
             bar = tqdm(make(), total=length, desc=name, unit="image", leave=False)
             examples = (example for example in bar)  # what checks types would take the first one out of a bare tqdm
             found = report.evaluate(predictor, examples, cap=args.clicks).summary()

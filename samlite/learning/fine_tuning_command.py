@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from samlite.files import whole_file
 from samlite.images import PHOTO_ENDINGS
 from samlite.learning.fine_tuning import EmbeddedSet, FineTuning, embed, fine_tune, measure
-from samlite.learning.photo_sets import LabelledPhoto, PhotoSetError, read_photo_set
+from samlite.learning.photo_sets import LabelledPhoto, PhotoSetError, names_within, read_photo_set
 from samlite.learning.weights import save_weights
 from samlite.mask_decoder import MaskDecoder
-from samlite.registry import load_document_sam, sam_model_registry
+from samlite.registry import sam_model_registry, trained_model
 from samlite.released.key_map import to_official
 from samlite.released.mask_decoder import ReleasedMaskDecoder
 from samlite.released.official_files import CHECKPOINTS
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     photos = read_photo_set(arguments.folder)
     check_every_mask_has_a_photo(arguments.folder)
     learn, held_out = split(len(photos), arguments.hold_out, arguments.seed)
-    sam = build(arguments.model, arguments.checkpoint, arguments.device)
+    sam = trained_model(arguments.model, arguments.checkpoint, arguments.device)
     everything = embed(sam, read(photos), progress=True)
     examples = everything.of_photos(learn)
     print(f"{len(photos)} photos with {len(everything.targets)} objects; learning from {len(learn)} photos")
@@ -99,10 +99,10 @@ def check_every_mask_has_a_photo(folder: Path) -> None:
     }
 
     def belongs(path: Path) -> bool:
-        names = {path.stem, path.parent.name}
-        return any(name == stem or name.startswith(f"{stem}.") for name in names for stem in stems)
+        return path.parent.name in stems or any(name in stems for name in names_within(path.stem))
 
-    orphans = [path for path in sorted(masks.rglob("*.png")) if not belongs(path)]
+    pictures = sorted(path for path in masks.rglob("*") if path.suffix.lower() == ".png")
+    orphans = [path for path in pictures if not belongs(path)]
     if orphans:
         more = f", and {len(orphans) - 1} more" if len(orphans) > 1 else ""
         raise PhotoSetError(
@@ -117,18 +117,6 @@ def split(photos: int, share: float, seed: int) -> tuple[list[int], list[int]]:
     count = min(photos - 1, max(1, round(share * photos))) if share else 0
     order = torch.randperm(photos, generator=torch.Generator().manual_seed(seed)).tolist()
     return sorted(order[count:]), sorted(order[:count])
-
-
-def build(model: str, checkpoint: str | None, device: str) -> Sam:
-    """A model by name or file. Raises ValueError for one that nobody has trained."""
-    if model.endswith(".safetensors"):
-        return load_document_sam(model, device)
-    if checkpoint is None and model in CHECKPOINTS:
-        raise ValueError(
-            f"--model {model} has no weights without --checkpoint: give the path of {CHECKPOINTS[model].file}, or "
-            f"--checkpoint {model} to download it"
-        )
-    return sam_model_registry[model](checkpoint=checkpoint, device=device)
 
 
 def document_sizes(sam: Sam) -> dict[str, int]:

@@ -20,6 +20,7 @@ from samlite.learning.pretraining import (
     save_autoencoder,
 )
 from samlite.learning.weights import digest, read_training
+from samlite.registry import check_device
 
 COMMAND = "python -m samlite pretrain"
 LARGER_SIDE = 256  # pixels: the same encoder on more patches, where the products of patch with patch weigh more
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         if args.steps < 1:
             raise ValueError(f"--steps must be at least 1, not {args.steps}")
         recipe = replace(recipe, steps=args.steps)
+    check_device(args.device)
     trainer = Pretrainer(recipe, args.device)
     if (args.run / "state.pt").exists():
         trainer.load(args.run / "state.pt")
@@ -85,7 +87,13 @@ def command_of(recipe: PretrainingRecipe) -> str:
 
 
 def measure(path: Path, folder: Path) -> int:
-    """Everything that chapter 06 says about the longer run, into one JSON file."""
+    """Everything that chapter 06 says about the longer run, into one JSON file.
+
+    Raises ValueError when ``folder`` holds another run than the one whose weights ship: its log would be of the other.
+    """
+    own = folder / WEIGHTS.name
+    if own.exists() and digest(own) != digest(WEIGHTS):
+        raise ValueError(f"{own} is not {WEIGHTS}, which is measured: choose the --run that was shipped, or use --ship")
     autoencoder, training = load_autoencoder(), read_training(WEIGHTS)
     model = training["recipe"]["model"]
     errors = pretraining_figures.rebuilding_errors(autoencoder)
@@ -94,7 +102,7 @@ def measure(path: Path, folder: Path) -> int:
     figures = {
         "weights": {"file": WEIGHTS.name, "bytes": WEIGHTS.stat().st_size, "sha256": digest(WEIGHTS)},
         "training": training,
-        "log": [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else [],
+        "log": [json.loads(line) for line in log.read_text().splitlines()] if own.exists() and log.exists() else [],
         "command": f"{COMMAND} --measure book/results/{path.name}",
         "held-out scenes": len(errors[pretraining_figures.MODEL_NAME]),
         "hidden patches": pretraining_figures.summary(errors),

@@ -117,6 +117,30 @@ def test_steps_are_spent_at_the_size_that_ships(monkeypatch, tmp_path, capsys):
         commands.last_stage(SHORT, 0)
 
 
+@pytest.mark.parametrize(
+    "words", [("tiny",), ("tiny", "--photos", "p"), ("mine.safetensors", "--photos", "p", "--baselines")]
+)
+def test_a_card_is_written_whole_and_of_the_model_that_ships(words):
+    with pytest.raises(ValueError, match="--card replaces all figures .*--photos FOLDER --baselines --card"):
+        commands.run_evaluate(parse(commands.add_evaluate_arguments, *words, "--card"))
+
+
+@pytest.mark.parametrize("words", [("--minutes", "3"), ("--init", "a.safetensors"), ("--batch", "4")])
+def test_options_that_do_not_count_for_text_are_refused(words):
+    with pytest.raises(ValueError, match=f"{words[0]} does not count for text"):
+        commands.run_train(parse(commands.add_train_arguments, "text", *words))
+
+
+def test_a_model_with_random_weights_is_not_evaluated():
+    with pytest.raises(ValueError, match="vit_b does not ship with samlite"):
+        commands.run_evaluate(parse(commands.add_evaluate_arguments, "vit_b"))
+
+
+def test_training_on_a_device_that_is_not_there_is_one_sentence():
+    with pytest.raises(ValueError, match="device 'cuda:99' cannot be used here"):
+        commands.run_train(parse(commands.add_train_arguments, "tiny", "--device", "cuda:99"))
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals are another matter there")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_run_goes_on(tmp_path, how):

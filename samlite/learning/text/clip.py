@@ -18,8 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from samlite.environment import pip_install
+
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-HOW_TO_INSTALL = 'CLIP needs the package transformers, which is not installed: pip install "samlite[clip]"'
+HOW_TO_INSTALL = f"CLIP needs the package transformers, which is not installed: {pip_install('transformers')}"
 
 
 class ClipEmbeddings:
