@@ -35,7 +35,7 @@ class Annotating(PromptSession):
     Args beyond those of `PromptSession`: ``truth`` (H, W), the object; ``good_enough``, the IoU to reach.
 
     ``moments`` has a `Moment` for every answer. A box counts as two clicks; undone clicks count, for they took their
-    time. Raises ValueError when the truth is not of the photo's size, or empty.
+    time, but undo and redo are no clicks. Raises ValueError when the truth is not of the photo's size, or empty.
     """
 
     def __init__(
@@ -50,8 +50,10 @@ class Annotating(PromptSession):
             )
         self.truth, self.good_enough = truth, good_enough
         self.moments: list[Moment] = []
-        self._given, self._started = 0, perf_counter()
+        self._given = 0
+        self._started: float | None = None
         super().__init__(photo, **session)
+        self._started = perf_counter()  # the model is loaded and the photo encoded
 
     @property
     def iou(self) -> float:
@@ -88,15 +90,22 @@ class Annotating(PromptSession):
             figure.axes[0].contour(self.truth, levels=[0.5], colors=colour, linewidths=width, linestyles="dashed")
         return figure
 
+    def _ask(self, prompt: Prompt, said: str) -> None:
+        given = self._given
+        self._given += max(0, len(prompt.points) - len(self.prompt.points))
+        if prompt.box not in (None, self.prompt.box):
+            self._given += 2
+        try:
+            super()._ask(prompt, said)
+        except Exception:
+            self._given = given  # the prompt was not kept
+            raise
+
     def _keep(self, prompt: Prompt, answer: Answer | None, said: str) -> None:
-        before = self.prompt
-        new = max(0, len(prompt.points) - len(before.points))
-        if prompt.box is not None and prompt.box != before.box:
-            new += 2
-        self._given += new
         super()._keep(prompt, answer, said)
         if answer is not None:
-            self.moments.append(Moment(perf_counter() - self._started, self._given, self.iou))
+            seconds = 0.0 if self._started is None else perf_counter() - self._started  # 0: given in code, at the start
+            self.moments.append(Moment(seconds, self._given, self.iou))
 
     def _say(self, sentence: str) -> None:
         if self.mask is not None:

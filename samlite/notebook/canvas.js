@@ -107,7 +107,7 @@ function render({ model, el }) {
   const shown = { photo: null, masks: [], painted: null, preview: null, chosen: null }; // layers to draw
   const keyboard = { at: null, start: null, corner: null, stroke: null }; // crosshair and where it will appear, first
   // corner of a box, stroke being painted
-  let hand = null; // what the pointer is doing: {kind: "press" | "box" | "stroke", …}
+  let hand = null; // what a pointer is doing: {kind: "press" | "box" | "stroke", pointer, …}
   let waiting = []; // actions without a reply yet; drawn as if they had one
   let number = 0; // of the last message
   const timers = new Set();
@@ -385,7 +385,12 @@ function render({ model, el }) {
   const sendStroke = ({ path, radius: size, erase }) => act("brush", { path, radius: size, erase });
 
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button === 1 || hand) return;
+    if (event.button === 1) return;
+    if (hand) { // a second finger: neither of the two means a place
+      hand = null;
+      draw();
+      return;
+    }
     const other = event.button === 2 || event.shiftKey; // background, or erase
     const at = locate(event);
     canvas.focus({ preventScroll: true });
@@ -393,11 +398,12 @@ function render({ model, el }) {
     keyboard.at = keyboard.corner = keyboard.stroke = null;
     keyboard.start = at;
     endHover();
-    if (tool.name === "brush") hand = { kind: "stroke", path: [at], radius: tool.radius, erase: other };
-    else hand = { kind: "press", start: at, end: at, label: other ? 0 : tool.label, from: [event.clientX, event.clientY], drags: !other };
+    if (tool.name === "brush") hand = { kind: "stroke", pointer: event.pointerId, path: [at], radius: tool.radius, erase: other };
+    else hand = { kind: "press", pointer: event.pointerId, start: at, end: at, label: other ? 0 : tool.label, from: [event.clientX, event.clientY], drags: !other };
     draw();
   });
   canvas.addEventListener("pointermove", (event) => {
+    if (hand && hand.pointer !== event.pointerId) return;
     if (hand?.kind === "stroke") {
       const events = event.getCoalescedEvents?.() ?? [];
       for (const each of events.length ? events : [event]) extend(hand, locate(each));
@@ -412,15 +418,20 @@ function render({ model, el }) {
       askPreview();
     }
   });
-  canvas.addEventListener("pointerup", () => {
+  canvas.addEventListener("pointerup", (event) => {
+    if (hand?.pointer !== event.pointerId) return;
     const done = hand;
     hand = null;
-    if (done?.kind === "press") act("click", { x: done.start[0], y: done.start[1], label: done.label });
-    else if (done?.kind === "box") drawBox(done.start, done.end);
-    else if (done) sendStroke(done);
+    if (done.kind === "press") act("click", { x: done.start[0], y: done.start[1], label: done.label });
+    else if (done.kind === "box") drawBox(done.start, done.end);
+    else sendStroke(done);
     draw();
   });
-  canvas.addEventListener("pointercancel", () => { hand = null; draw(); });
+  canvas.addEventListener("pointercancel", (event) => {
+    if (hand?.pointer !== event.pointerId) return;
+    hand = null;
+    draw();
+  });
   canvas.addEventListener("pointerleave", () => endHover());
   canvas.addEventListener("contextmenu", (event) => { event.preventDefault(); event.stopPropagation(); });
 
@@ -483,7 +494,7 @@ function render({ model, el }) {
       if (key === "z") return () => step(event.shiftKey ? "redo" : "undo");
       return key === "y" ? () => step("redo") : undefined;
     }
-    const action = event.altKey ? undefined : onKey[event.key];
+    const action = event.altKey ? undefined : onKey[event.key] ?? onKey[event.key.toLowerCase()]; // also with caps lock
     return action && (() => action(!event.shiftKey));
   }
 
@@ -508,13 +519,26 @@ function render({ model, el }) {
 
   // ---------------------------------------------------------------- begin and end
 
-  const observer = new ResizeObserver(() => {
+  function fit() { // one pixel of the canvas for each of the screen
     const scale = window.devicePixelRatio || 1;
     canvas.width = Math.max(1, Math.round(canvas.clientWidth * scale));
     canvas.height = Math.max(1, Math.round(canvas.clientHeight * scale));
     paint(); // in the same frame: a resized canvas is blank
-  });
+  }
+
+  const observer = new ResizeObserver(fit);
   observer.observe(canvas);
+  let screen = null; // the observer counts in pixels of the page, and sees no zoom that leaves their number as it is
+  function watchScreen() {
+    screen?.removeEventListener("change", onZoom);
+    screen = matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`);
+    screen.addEventListener("change", onZoom);
+  }
+  function onZoom() {
+    watchScreen();
+    fit();
+  }
+  watchScreen();
   createImageBitmap(new Blob([bytesOf(model.get("picture_file"))])).then(
     (bitmap) => { shown.photo = bitmap; showCandidates(); draw(); },
     (problem) => { error.textContent = `The photo could not be shown: ${problem.message}`; },
@@ -528,6 +552,7 @@ function render({ model, el }) {
     model.off("msg:custom", onPreview);
     window.removeEventListener("keydown", guard, true);
     observer.disconnect();
+    screen.removeEventListener("change", onZoom);
     for (const timer of timers) clearTimeout(timer);
   };
 }

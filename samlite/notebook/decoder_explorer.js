@@ -32,7 +32,7 @@ function render({ model, el }) {
       element("label", {}, "token", token),
       element("label", {}, "attention of", head)));
 
-  let picture = null, grey = null, busy = false, next = null;
+  let picture = null, grey = null;
 
   // A pixel (x, y) of the photo → its centre on the drawing.
   const onDrawing = (x, y) => [(x + 0.5) * scale, (y + 0.5) * scale];
@@ -97,53 +97,37 @@ function render({ model, el }) {
     drawOver(logits.canvas, reply.logits, reply.logit_cells);
   }
 
-  // While the kernel decodes, only the last of the choices that come meanwhile is kept: a drag never runs ahead of it.
-  function ask(changes) {
-    if (busy) next = { ...next, ...changes };
-    else busy = choose(model, changes);
-  }
-
-  function answered() {
-    busy = false;
-    draw();
-    const waiting = next;
-    next = null;
-    if (waiting) ask(waiting);
-  }
-
-  // What was chosen last, whether the kernel has seen it or not.
-  const chosen = (name) => (next && name in next ? next[name] : model.get(name));
-
   whenPressed(photo.canvas, (event) => {
     const frame = photo.canvas.getBoundingClientRect();
-    ask({
+    choose(model, {
       x: clamp(Math.floor(((event.clientX - frame.left) / frame.width) * width), 0, width - 1),
       y: clamp(Math.floor(((event.clientY - frame.top) / frame.height) * height), 0, height - 1),
     });
   });
   photo.canvas.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (isShortcut(event)) return;
+    const key = event.key.toLowerCase(); // also with caps lock
     const far = event.shiftKey ? 1 : Math.max(1, Math.round(Math.max(width, height) / 32));
     if (ARROWS[event.key]) {
       const [right, down] = ARROWS[event.key];
-      ask({ x: clamp(chosen("x") + far * right, 0, width - 1), y: clamp(chosen("y") + far * down, 0, height - 1) });
-    } else if (event.key === "Home") ask({ token: 0 });
-    else if (event.key === "End") ask({ token: tokens.length - 1 });
-    else if (event.key === "PageUp") ask({ block: clamp(chosen("block") + 1, 0, blocks - 1) });
-    else if (event.key === "PageDown") ask({ block: clamp(chosen("block") - 1, 0, blocks - 1) });
-    else if (event.key === "s") ask({ stage: stages[(stages.indexOf(chosen("stage")) + 1) % stages.length] });
-    else if (event.key === "h") ask({ head: chosen("head") + 1 < heads ? chosen("head") + 1 : -1 });
+      choose(model, { x: clamp(model.get("x") + far * right, 0, width - 1), y: clamp(model.get("y") + far * down, 0, height - 1) });
+    } else if (event.key === "Home") choose(model, { token: 0 });
+    else if (event.key === "End") choose(model, { token: tokens.length - 1 });
+    else if (event.key === "PageUp") choose(model, { block: clamp(model.get("block") + 1, 0, blocks - 1) });
+    else if (event.key === "PageDown") choose(model, { block: clamp(model.get("block") - 1, 0, blocks - 1) });
+    else if (key === "s") choose(model, { stage: stages[(stages.indexOf(model.get("stage")) + 1) % stages.length] });
+    else if (key === "h") choose(model, { head: model.get("head") + 1 < heads ? model.get("head") + 1 : -1 });
     else return;
     event.preventDefault();
   });
-  block.addEventListener("input", () => ask({ block: Number(block.value) }));
-  stage.addEventListener("change", () => ask({ stage: stage.value }));
-  token.addEventListener("change", () => ask({ token: Number(token.value) }));
-  head.addEventListener("change", () => ask({ head: Number(head.value) }));
+  block.addEventListener("input", () => choose(model, { block: Number(block.value) }));
+  stage.addEventListener("change", () => choose(model, { stage: stage.value }));
+  token.addEventListener("change", () => choose(model, { token: Number(token.value) }));
+  head.addEventListener("change", () => choose(model, { head: Number(head.value) }));
 
   draw();
   return live({
-    model, el, root, answered, pictures: { photo: model.get("picture_file") },
+    model, el, root, answered: draw, pictures: { photo: model.get("picture_file") },
     shown(bitmap) {
       picture = bitmap;
       grey = greyOf(bitmap);

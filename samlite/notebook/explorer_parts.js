@@ -115,12 +115,12 @@ function drawMap(canvas, grey, colours, width = canvas.width, height = canvas.he
   return context;
 }
 
-// Traits that have changed go to the kernel in one message; whether there were any.
+// Traits that have changed go to the kernel in one message. While it works on the one before, ipywidgets keeps only the
+// last value of each trait: a drag never runs ahead of the kernel.
 function choose(model, changes) {
   const news = Object.entries(changes).filter(([name, value]) => model.get(name) !== value);
   for (const [name, value] of news) model.set(name, value);
   if (news.length) model.save_changes();
-  return news.length > 0;
 }
 
 // Jupyter reads keys before the page does and would take arrows and letters away from a photo, a slider or a menu,
@@ -134,14 +134,18 @@ function keepKeys(root) {
   return () => window.removeEventListener("keydown", guard, true);
 }
 
-// A press on the canvas, and every move with a button down.
+const isShortcut = (event) => event.ctrlKey || event.metaKey || event.altKey; // a key of Jupyter or of the browser
+
+// A press on the canvas, and every move with a button down; of two fingers, those of the last that came.
 function whenPressed(canvas, pick) {
+  let pointer = null;
   canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
+    pointer = event.pointerId;
+    canvas.setPointerCapture(pointer);
     canvas.focus();
     pick(event);
   });
-  canvas.addEventListener("pointermove", (event) => event.buttons && pick(event));
+  canvas.addEventListener("pointermove", (event) => event.buttons && event.pointerId === pointer && pick(event));
 }
 
 // The widget comes to life: files of pictures become bitmaps, and `shown` gets each of them; `answered` is called with
@@ -150,7 +154,10 @@ function live({ model, el, root, pictures, shown, answered }) {
   let alive = true;
   el.append(root);
   for (const [name, file] of Object.entries(pictures)) {
-    createImageBitmap(new Blob([bytesOf(file)])).then((bitmap) => alive && shown(bitmap, name));
+    createImageBitmap(new Blob([bytesOf(file)])).then(
+      (bitmap) => alive && shown(bitmap, name),
+      (problem) => { root.querySelector(".error").textContent = `The picture could not be shown: ${problem.message}`; },
+    );
   }
   const letKeysGo = keepKeys(root);
   model.on("change:reply", answered);

@@ -76,11 +76,7 @@ function render({ model, el }) {
     for (const name of names) drawFrame(name, reply);
   }
 
-  function put(frame, place) { // always sent: the same place again takes an error away
-    model.set("frame", frame);
-    model.set("place", place);
-    model.save_changes();
-  }
+  const put = (frame, place) => choose(model, { frame, place });
 
   // A place of the page → (x, y) of the frame under it, never outside it.
   function placeOf(name, event) {
@@ -99,40 +95,46 @@ function render({ model, el }) {
     const numbers = model.get("reply").places[name].map(tidy);
     const low = name === "original" ? 0 : -0.5;
     const inside = (values) => values.map((value, i) => clamp(value, low, (i % 2 ? height : width) - 0.5));
+    const key = event.key.toLowerCase(); // also with caps lock
     let place;
     if (ARROWS[event.key]) { // a point, or the second corner of a box
       const step = ARROWS[event.key].map((way) => (event.shiftKey ? way / 10 : way));
       const last = numbers.length - 2;
       place = inside(numbers.map((value, i) => (i < last ? value : tidy(value + step[i - last]))));
-    } else if (event.key === "b" && numbers.length === 2) {
+    } else if (key === "b" && numbers.length === 2) {
       const side = Math.max(1, Math.round(Math.min(width, height) / 4));
       const start = [Math.min(numbers[0], width - 0.5 - side), Math.min(numbers[1], height - 0.5 - side)];
       place = inside([...start, start[0] + side, start[1] + side]);
-    } else if (event.key === "p" && numbers.length === 4) place = inside(numbers.slice(0, 2));
-    else if (event.key === "c") place = numbers.map((value, i) => clamp(Math.floor(value + 0.5), 0, (i % 2 ? height : width) - 1));
+    } else if (key === "p" && numbers.length === 4) place = inside(numbers.slice(0, 2));
+    else if (key === "c") place = numbers.map((value, i) => clamp(Math.floor(value + 0.5), 0, (i % 2 ? height : width) - 1));
     else return false;
     put(name, place);
     return true;
   }
 
+  let start = null; // of a drag
+  const stop = (event) => { if (start?.pointer === event.pointerId) start = null; };
   for (const name of names) {
     const { canvas } = panels[name];
-    let start = null;
     canvas.addEventListener("pointerdown", (event) => {
+      if (start) { // a second finger: neither of the two draws a box
+        start = null;
+        return;
+      }
       canvas.setPointerCapture(event.pointerId);
       canvas.focus();
-      start = { place: placeOf(name, event), x: event.clientX, y: event.clientY };
+      start = { pointer: event.pointerId, place: placeOf(name, event), x: event.clientX, y: event.clientY };
       put(name, start.place);
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (!start || !event.buttons) return;
+      if (start?.pointer !== event.pointerId || !event.buttons) return;
       const far = Math.max(Math.abs(event.clientX - start.x), Math.abs(event.clientY - start.y)) >= DRAG;
       const box = sorted(start.place, placeOf(name, event));
       if (far && box[0] < box[2] && box[1] < box[3]) put(name, box);
     });
-    canvas.addEventListener("pointerup", () => (start = null));
+    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, stop);
     canvas.addEventListener("keydown", (event) => {
-      if (!event.ctrlKey && !event.metaKey && byKey(name, event)) event.preventDefault();
+      if (!isShortcut(event) && byKey(name, event)) event.preventDefault();
     });
   }
 

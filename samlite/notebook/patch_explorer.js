@@ -80,6 +80,7 @@ function render({ model, el }) {
     });
   });
   photo.canvas.addEventListener("keydown", (event) => {
+    if (isShortcut(event)) return;
     const row = model.get("row"), column = model.get("column"), now = model.get("block");
     if (ARROWS[event.key]) {
       const [right, down] = ARROWS[event.key];

@@ -90,6 +90,7 @@ function render({ model, el }) {
     moveTo(across / scale[0], down / scale[1]);
   });
   photo.canvas.addEventListener("keydown", (event) => {
+    if (isShortcut(event)) return;
     const x = model.get("x"), y = model.get("y"), now = kinds.indexOf(model.get("kind"));
     if (ARROWS[event.key]) {
       const [right, down] = ARROWS[event.key];

@@ -68,6 +68,15 @@ def browser(chromium):
         running.close()
 
 
+@pytest.fixture
+def window(browser, chromium, tmp_path):
+    """A browser with a profile of its own, and therefore with settings: its pages can be zoomed."""
+    how = {"headless": False, "args": [*FLAGS, "--headless=new", "--window-size=1700,1400"], "no_viewport": True}
+    window = browser.browser_type.launch_persistent_context(tmp_path, executable_path=chromium, **how)
+    yield window
+    window.close()
+
+
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """A JupyterLab of its own, without settings, token or news; (address, folder of its notebooks)."""

@@ -20,7 +20,7 @@ class Canvas:
     """What a hand and an eye do with the canvas on a page; places are pixels of the photo, 400 × 300."""
 
     def __init__(self, page):
-        self.page = page
+        self.page, self.session = page, None
         self.root = page.locator(".samlite-canvas").first
         self.photo = self.root.locator(".samlite-photo canvas")
 
@@ -50,6 +50,12 @@ class Canvas:
             share = step / 8
             self.page.mouse.move(*self.on_page(*(a + share * (b - a) for a, b in zip(start, end, strict=True))))
         self.page.mouse.up(button=button)
+
+    def touch(self, kind, *places):
+        """A real touch event, with one finger for every place; kind: "touchStart", "touchMove" or "touchEnd"."""
+        fingers = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(self.on_page(*place) for place in places)]
+        self.session = self.session or self.page.context.new_cdp_session(self.page)
+        self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
 
     def press(self, *keys):
         for key in keys:
@@ -139,6 +145,36 @@ def test_the_brush_paints_and_erases_a_mask_prompt(canvas, page, python, screens
     assert python(page, "len(canvas.prompt.strokes)") == "2"
 
 
+@pytest.mark.parametrize("tool", ["point / box", "brush"])
+def test_a_second_finger_takes_the_first_one_back(canvas, python, page, tool):
+    canvas.root.get_by_role("button", name=tool, exact=True).click()
+    canvas.touch("touchStart", (80, 60))
+    canvas.touch("touchMove", (100, 80))
+    canvas.touch("touchStart", (100, 80), (280, 210))
+    canvas.touch("touchMove", (40, 30), (360, 270))
+    canvas.touch("touchEnd", (40, 30))
+    canvas.touch("touchEnd")
+    canvas.root.get_by_role("button", name="point / box").click()
+    canvas.click(200, 150)
+    prompt = python(page, "canvas.prompt.points, canvas.prompt.box, canvas.prompt.strokes")
+    assert prompt == "(((200, 150, 1),), None, ())"
+    canvas.touch("touchStart", (80, 60))
+    canvas.touch("touchMove", (200, 150))
+    canvas.wait_for(lambda: canvas.touch("touchEnd"))  # one finger alone draws a box
+    assert python(page, "canvas.prompt.box is None") == "False"
+
+
+def test_another_pointer_neither_moves_nor_ends_what_a_hand_does(canvas, page):
+    page.mouse.move(*canvas.on_page(200, 150))
+    page.mouse.down()
+    for kind in ("pointermove", "pointerup", "pointercancel"):
+        x, y = canvas.on_page(300, 250)
+        place = {"clientX": x, "clientY": y, "pointerId": 77, "pointerType": "touch", "buttons": 1, "bubbles": True}
+        canvas.photo.evaluate("(node, [kind, how]) => node.dispatchEvent(new PointerEvent(kind, how))", [kind, place])
+    canvas.wait_for(lambda: page.mouse.up())
+    assert "point_coords=[[200, 150]]" in canvas.text("code") and "box=" not in canvas.text("code")
+
+
 def test_undo_redo_and_clear(canvas):
     canvas.click(200, 150)
     canvas.click(100, 250)
@@ -220,7 +256,8 @@ def test_every_other_key_of_the_list_does_what_it_says(canvas, page, python):
     before = preview.is_checked()
     canvas.press("p")
     assert preview.is_checked() is not before
-    canvas.press("p")
+    canvas.press("P")  # as with caps lock
+    assert preview.is_checked() is before
     canvas.wait_for(lambda: canvas.press("Delete"))
     assert ".predict(" not in canvas.text("code") and page.problems == []
 

@@ -1,6 +1,7 @@
 """The decoder explorer in a real JupyterLab: mouse, keyboard and menus choose, the kernel decodes, pictures change."""
 
 import json
+import time
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_the_keyboard_does_all_of_it(page, state):
     words(page, "Click at (33, 21). Block 0, token to image attention, mean of all heads, token IoU")
     page.keyboard.press("PageUp")
     page.keyboard.press("s")
-    page.keyboard.press("h")
+    page.keyboard.press("H")  # as with caps lock
     words(page, "Click at (33, 21). Block 1, image to token attention, head 0, token IoU")
     page.keyboard.press("Home")
     page.keyboard.press("Tab")  # from the photo to the block
@@ -106,6 +107,21 @@ def test_menus_choose_and_the_code_says_so(page, state):
         "views.masks[1]",
     ]
     assert "rows ask, columns answer" in page.get_attribute(".samlite-decoder canvas.attention", "aria-label")
+
+
+def test_the_same_failure_twice_does_not_end_it(page, python, state):
+    python(page, "setattr(explorer, '_see', lambda **chosen: 1 / 0)")
+    page.focus(".samlite-decoder canvas.photo")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('.samlite-decoder .error').textContent.includes('ZeroDivision')")
+    page.keyboard.press("ArrowRight")
+    end = time.monotonic() + 10
+    while state()[0] != 36:  # nothing on the page tells that the kernel has failed again
+        assert time.monotonic() < end
+    python(page, "delattr(explorer, '_see')")
+    page.keyboard.press("ArrowRight")
+    words(page, "Click at (39, 20).")
+    assert not page.inner_text(".samlite-decoder .error")
 
 
 def test_a_look_in_code_moves_the_widget(page, python):

@@ -80,6 +80,28 @@ def test_a_drag_draws_a_box_whichever_way_it_goes(page, state):
     assert lines(page, "low_res") == ["XYXY = (11.5, 11.5, 35.5, 23.5)", "XYWH = (11.5, 11.5, 24, 12)"]
 
 
+def test_a_second_finger_ends_the_drag_of_the_first(page, state):
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind, *shares):
+        fingers = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(at(page, "original", *each) for each in shares)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+
+    touch("touchStart", (0.2, 0.2))
+    touch("touchStart", (0.2, 0.2), (0.7, 0.7))
+    touch("touchMove", (0.1, 0.1), (0.9, 0.9))
+    touch("touchEnd", (0.1, 0.1))
+    touch("touchEnd")
+    words(page, "Point (17.")  # 0.2 · 90 - 0.5, where the first finger came down
+    page.keyboard.press("ArrowRight")
+    words(page, "Point (18.")
+    assert len(state()) == 3  # the frame, x and y
+    touch("touchStart", (0.2, 0.2))
+    touch("touchMove", (0.5, 0.5))
+    touch("touchEnd")
+    words(page, "Box (17.")  # one finger alone draws a box
+
+
 def test_the_keyboard_does_all_of_it(page, state):
     page.focus(".samlite-frames canvas.input")
     page.keyboard.press("ArrowRight")  # 30 · 96/90 = 32
@@ -92,7 +114,7 @@ def test_the_keyboard_does_all_of_it(page, state):
     words(page, "Box (33, 16, 57, 40) of the input frame.")
     page.keyboard.press("ArrowLeft")
     words(page, "Box (33, 16, 56, 40) of the input frame.")
-    page.keyboard.press("p")
+    page.keyboard.press("P")  # as with caps lock
     words(page, "Point (33, 16) of the input frame.")
     page.keyboard.press("Tab")  # on to the grid
     page.keyboard.press("c")

@@ -68,6 +68,10 @@ def test_a_click_chooses_a_patch_and_its_maps_change(page, state, screenshots):
 
 def test_the_keyboard_does_all_of_it(page, state):
     page.focus(".samlite-patches canvas.photo")
+    page.keyboard.press("Control+Home")  # a key of Jupyter or of the browser
+    page.keyboard.press("ArrowDown")
+    words(page, "Patch in row 5, column 2.")
+    page.keyboard.press("ArrowUp")
     page.keyboard.press("Home")
     words(page, "Patch in row 4, column 0.")
     for key in ("ArrowUp", "ArrowRight", "ArrowRight", "ArrowLeft"):
