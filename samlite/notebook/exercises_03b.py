@@ -66,9 +66,9 @@ write_box_corners.check(corners)
     ],
     hints=["`x, y, width, height = boxes.T` gives the four columns.", "The upper left corner stays as it is."],
     explanation="""
-Nothing warns you when the four numbers are of the wrong kind: (300, 40, 21, 13) is refused because its second corner
-lies left of the first, but (10, 20, 50, 30) is a fine box, only another one. `predict` asks "did you pass x, y,
-width, height?" where it can see it.
+Not every mistake is noticed: (300, 40, 21, 13) is refused because its second corner lies left of the first, but
+(10, 20, 50, 30) is a fine box, only another one. `predict` asks "did you pass x, y, width, height?" where it can see
+it.
 """,
 )  # fmt: skip
 
@@ -104,8 +104,9 @@ find_the_cells = Exercise(
     question="""
 You get `points` `(N, 2)`, (x, y) in pixels of a photo of `original_size` = (height, width). The photo is resized so
 that its longest side is `image_size`; both new sides are rounded to whole pixels. Then it is padded at the right or
-at the bottom to a square, and the square is cut into `grid_size` × `grid_size` cells. In which cells do the points
-lie? Return whole numbers `(N, 2)`, and mind the order: row, column, as an array is indexed.
+at the bottom to a square, and the square is cut into `grid_size` × `grid_size` cells. In the input frame (0, 0) is the
+*centre* of the first pixel. In which cells do the points lie? Return whole numbers `(N, 2)`, and mind the order: row,
+column, as an array is indexed.
 """,
     code="""
 def cells(points, original_size, image_size, grid_size):
@@ -154,7 +155,8 @@ find_the_cells.check(cells)
     ],
     explanation="""
 `PhotoFrames.move_points(points, "original", "grid")` gives the same without the floor: coordinates that count cells
-from the centre of the first one. Rounding those and flooring yours is the same thing.
+from the centre of the first one. Rounding those and flooring yours is the same thing, except on the border between two
+cells.
 """,
 )  # fmt: skip
 
@@ -179,8 +181,9 @@ def _find_cells_by_hand(points: np.ndarray, size: Size, image_size: int, grid_si
             """
 A photo is $width pixels wide and $height high. It is resized so that its longest side is $image_size; both new sides
 are rounded to whole pixels. Then it is padded at the right or at the bottom to a square, and the square is cut into
-$grid_size × $grid_size cells. Three pixels are clicked, as (x, y) in the photo: $points. In which cells do they lie?
-Write whole numbers, and mind the order: (row, column), as an array is indexed.
+$grid_size × $grid_size cells. In the input frame (0, 0) is the *centre* of the first pixel. Three pixels are clicked,
+as (x, y) in the photo: $points. In which cells do they lie? Write whole numbers, and mind the order: (row, column), as
+an array is indexed.
 """,
             points=", ".join(f"{name} = ({x}, {y})" for name, (x, y) in zip(names, points.tolist(), strict=True)),
             **numbers,

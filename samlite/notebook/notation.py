@@ -59,7 +59,7 @@ down, from the upper left corner. A tensor is indexed the other way round, row b
 
 | frame | sides | what lies in it |
 |---|---|---|
-| original | W × H pixels | the photo, every argument and every result of `SamPredictor` |
+| original | W × H pixels | the photo; points, boxes and masks of `SamPredictor.predict` |
 | input | S × S pixels | the photo, resized so that its longest side is S, and the padding |
 | low-res | 4G × 4G cells | `low_res_logits` and the mask prompt |
 | grid | G × G cells | the patches and the image embedding |

@@ -51,9 +51,9 @@ name_the_candidates = Exercise(
     difficulty=2,
     minutes=8,
     question="""
-The three candidates come in no promised order. Give them names by their size: write a function of `masks` (3, H, W)
-that returns three indices: that of the candidate with the fewest pixels (the subpart), that of the one between (the
-part), and that of the one with the most (the whole).
+*tiny* was trained to give the subpart first and the whole last, but nothing enforces it. So name the candidates by
+their size: write a function of `masks` (3, H, W) that returns three indices: that of the candidate with the fewest
+pixels (the subpart), that of the one between (the part), and that of the one with the most (the whole).
 """,
     code="""
 def name_candidates(masks):

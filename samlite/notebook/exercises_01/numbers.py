@@ -42,7 +42,7 @@ One photo, $width pixels wide and $height high. Four models that know $classes c
 each class; a **detector** has found $objects objects and gives a box for each; a **semantic segmenter** gives \
 a score for
 each class at each pixel, classes first; a **promptable** one, ours, is given one click. Which shapes have the class
-scores, the boxes, the semantic map and the masks? Write plain tuples.
+scores, the boxes, the semantic map and the masks, for this one photo (so without the axis B)? Write plain tuples.
 """,
             **numbers,
         ),
@@ -100,8 +100,9 @@ predict_the_answers.check(shapes)
             "Nobody tells the promptable model what classes there are.",
         ],
         explanation="""
-Three of the four have an axis, or a column, that was fixed when somebody wrote down a list of classes. The promptable
-answer has none: its axes are candidates, height and width.
+Two of the four have an axis of classes, and the detector keeps a list of class scores beside its boxes: all of these
+were fixed when somebody wrote down a list of names. The promptable answer has none: its axes are candidates, height and
+width.
 """,
     )
 

@@ -77,8 +77,8 @@ encode_once_decode_many = Exercise(
 Somebody clicks B times on one photo, and each click is about **another object**. You get `encode(images)`, which gives
 the image embedding of `images` (1, 3, S, S); `decode(embedding, points=…, labels=…)`, which gives (low-res logits,
 IoU predictions) for points (1, N, 2) and labels (1, N), whole numbers, 1 for foreground; and `clicks` (B, 2), (x, y)
-in the input frame. Return the low-res logits of all clicks, (B, 3, h, w). Encoding is dear, and this encoder wears
-out: it gives something else when it runs a second time.
+in the input frame. Return the low-res logits of all clicks, (B, 3, h, w). Encoding is expensive, and this
+encoder wears out: it gives something else when it runs a second time.
 """,
     code="""
 def answer_clicks(encode, decode, images, clicks):

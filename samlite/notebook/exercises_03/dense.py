@@ -208,9 +208,11 @@ write_refinement_step.check(next_prompt)
         Mistake("x and y swapped", "Points are (x, y).", partial(_step, swapped=True)),
         Mistake("the least trusted candidate", "argmax, not argmin.",
                 partial(_step, candidate=lambda iou: int(iou.argmin()))),
-        Mistake("the first candidate", "masks[0] has no special place; take the one with the highest predicted IoU.",
+        Mistake("the first candidate", "The first candidate is not the one that the model trusts most: take the argmax "
+                "of `iou_predictions`.",
                 partial(_step, candidate=lambda iou: 0)),
-        Mistake("the last candidate", "No place is special; take the candidate with the highest predicted IoU.",
+        Mistake("the last candidate", "The last candidate is not the one that the model trusts most: take the argmax "
+                "of `iou_predictions`.",
                 partial(_step, candidate=lambda iou: len(iou) - 1)),
         Mistake("all candidates", "One mask goes in: (1, h, w).", _other_mask(lambda iou, logits: logits)),
         Mistake("an axis missing", "(1, h, w) is asked: logits[k : k + 1] keeps the axis, logits[k] drops it.",
