@@ -51,6 +51,25 @@ def test_an_unknown_word_is_said_and_changes_nothing(box):
         box.look("red star", scene=3)
 
 
+def test_a_photo_that_somebody_else_set_is_not_the_one_that_is_answered(box):
+    box.look("red star", scene=0)
+    mask, scores = box.mask, box.scores
+    box.predictor.set_image(box.photos[1])
+    box.look("red star")
+    assert np.array_equal(box.mask, mask) and np.array_equal(box.scores, scores)
+    box.predictor.reset_image()
+    box.look("red star")
+    assert np.array_equal(box.scores, scores)
+
+
+def test_phrase_and_scene_together_are_asked_once(box, monkeypatch):
+    box.look("red star", scene=0)
+    asked, predict = [], box.predictor.predict
+    monkeypatch.setattr(box.predictor, "predict", lambda **given: asked.append(box.scene) or predict(**given))
+    box.look("a blue ring", scene=2)
+    assert len(asked) == 1 and (box.field.value, box.choice.value) == ("a blue ring", 2) == (box.phrase, box.scene)
+
+
 def test_the_object_that_is_covered(box):
     box.look("red star", scene=0)
     box.mask = box.scenes.masks[0, 1].numpy()

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,6 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
 
 
+def command(args: argparse.Namespace) -> str:
+    """The command line that was given, with every option that counts."""
+    words = ["python", "-m", "samlite", "engine"]
+    for name in ("seeds" if args.seed is None else "seed", "run", "json", "weights", "steps", "first_steps", "threads"):
+        value = getattr(args, name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", value.as_posix() if isinstance(value, Path) else str(value)]
+    return shlex.join(words)
+
+
 def run(args: argparse.Namespace) -> int:
     """Run every seed that is not finished yet; print a table, optionally write the figures."""
     if args.seeds < 1:
@@ -60,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
             results.append(run_seed(replace(recipe, seed=seed), args.run / f"seed-{seed}", told))
     whole = {
-        "command": f"python -m samlite engine --seeds {len(results)} --json {RESULTS.relative_to(RESULTS.parents[2])}",
+        "command": command(args),
         "date": time.strftime("%Y-%m-%d"),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__},
         "recipe": asdict(replace(recipe, seed=0)),

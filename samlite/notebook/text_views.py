@@ -113,7 +113,9 @@ class TextPromptBox(VBox):
     def __init__(self, words: Embeddings, predictor: SamPredictor, scenes: DescribedScenes, phrase: str = "") -> None:
         self.words, self.predictor, self.scenes = words, predictor, scenes
         self.photos = as_photos(scenes.images)
-        self._encoded: int | None = None
+        self._encoded: int | None = None  # scene, and below its embedding
+        self._embedding: Tensor | None = None
+        self._setting = False
         self.field = Text(description="phrase", continuous_update=False, placeholder="red star")
         self.choice = Dropdown(options=[(f"scene {n}", n) for n in range(len(self.photos))], description="photo")
         self.shown = LivePicture("560px")
@@ -130,13 +132,18 @@ class TextPromptBox(VBox):
             raise ValueError(f"scene is {scene}: there are {len(self.photos)}, from 0")
         with torch.no_grad():
             text = self.words.embed_text(phrase)  # raises before anything has changed
-        if scene != self._encoded:
+        there = self.predictor.get_image_embedding() if self.predictor.is_image_set else None
+        if scene != self._encoded or there is not self._embedding:  # somebody else may have set another photo
             self.predictor.set_image(self.photos[scene])
-            self._encoded = scene
+            self._encoded, self._embedding = scene, self.predictor.get_image_embedding()
         masks, self.scores, _ = self.predictor.predict(text=text)
         self.mask: Bool[np.ndarray, "height width"] = masks[self.scores.argmax()]
         self.phrase, self.scene = phrase, scene
-        self.field.value, self.choice.value = phrase, scene
+        self._setting = True  # two changes that are answered already
+        try:
+            self.field.value, self.choice.value = phrase, scene
+        finally:
+            self._setting = False
         self.shown.show(self.figure(), self.describe())
         self.said.value = html.escape(self.describe())
 
@@ -182,7 +189,7 @@ class TextPromptBox(VBox):
 
     def _by_hand(self, _change: object) -> None:
         phrase, scene = self.field.value, self.choice.value
-        if (phrase, scene) == (self.phrase, self.scene):
+        if self._setting or (phrase, scene) == (self.phrase, self.scene):
             return
         try:
             self.look(phrase, scene)

@@ -1,7 +1,9 @@
 """The data engine in small: the same again from the same seed, resumable, and honest about its controls."""
 
+import argparse
 import json
 import math
+import shlex
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -68,6 +70,15 @@ def test_training_lowers_the_loss_and_repeats_itself() -> None:
         losses.append(told)
     assert losses[0] == losses[1]
     assert np.mean(losses[0][-5:]) < np.mean(losses[0][:5])
+
+
+def test_a_loss_that_is_no_number_stops() -> None:
+    data = Engine(SMALL).annotate("drawn")
+    sam = engine_run.first_model(SMALL, data)
+    with torch.no_grad():
+        sam.mask_decoder.mask_tokens.fill_(float("nan"))
+    with pytest.raises(RuntimeError, match="the loss is nan, .* at step 0: try a smaller learning rate"):
+        fit(sam, data, SMALL, 2, engine_run.generator_for(0, "first"))
 
 
 def test_every_control_takes_as_many_steps_as_its_stage() -> None:
@@ -163,7 +174,14 @@ def test_the_command_writes_what_all_seeds_measured(tmp_path, monkeypatch, capsy
     assert main(words) == 0
     results = json.loads(path.read_text())
     assert [seed["seed"] for seed in results["seeds"]] == [0, 1, 2]
-    assert results["command"].startswith("python -m samlite engine --seeds 3")
+    assert results["command"] == f"python -m samlite {shlex.join(words)} --threads 1"
+    words += ["--weights", str(tmp_path / "weights"), "--steps", "2", "--first-steps", "5", "--threads", "1"]
+    given = argparse.ArgumentParser()
+    engine_command.add_arguments(given)
+    assert engine_command.command(given.parse_args(words[1:])) == f"python -m samlite {shlex.join(words)}"
+    assert engine_command.command(given.parse_args(["--seed", "4"])) == (
+        "python -m samlite engine --seed 4 --run runs/engine --threads 1"
+    )
     assert results["recipe"] == json.loads(json.dumps(asdict(EngineRecipe())))
     assert "stage 3" in capsys.readouterr().out
     assert main(["engine", "--seeds", "0"]) == 2

@@ -1,20 +1,22 @@
 """Text prompts: the contrastive model, the token, the refusals, the measure and its controls, CLIP at the same door."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 
 from samlite import SamPredictor, document_sam, shape_ledger
+from samlite.command_line import main
 from samlite.learning.text import contrastive, load_text_model, measure, save_text_model, shapes
 from samlite.learning.text.contrastive import TextImageModel, contrastive_loss
 from samlite.learning.text.files import TEXT_MODEL_WEIGHTS
 from samlite.learning.text.prompting import TextRecipe, TextTrainer
-from samlite.learning.text.run import RESULTS, train_text
+from samlite.learning.text.run import CHOICE_PAIRS, CHOICE_SEED, RESULTS, command, train_text
 from samlite.learning.text.vocabulary import HELD_OUT, PAIRS, SEEN, describe
 from samlite.learning.weights import digest, save_weights
-from samlite.registry import TEXT_WEIGHTS, load_document_sam, sam_model_registry
+from samlite.registry import TEXT_WEIGHTS, TRAINED_HERE_THRESHOLDS, load_document_sam, sam_model_registry
 
 SMALL = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 1, "heads": 2, "channels": 16, "decoder_heads": 2,
          "decoder_mlp": 16}  # fmt: skip
@@ -91,6 +93,18 @@ def test_training_follows_from_its_seed(text_model, source):
     assert all(np.isfinite(value) for value in first.values())
 
 
+def test_a_loss_that_is_no_number_changes_nothing(text_model, monkeypatch):
+    trainer = TextTrainer(TextRecipe(SMALL, steps=2, batch=2, warm_up=1, decay=1), text_model)
+    before = {name: value.clone() for name, value in trainer.sam.state_dict().items()}
+    monkeypatch.setattr(trainer, "loss", lambda step: (torch.tensor(float("nan"), requires_grad=True), {}))
+    with pytest.raises(RuntimeError, match="the loss is nan, .* at step 0: try a smaller learning rate"):
+        trainer.train_step()
+    assert all(torch.equal(value, before[name]) for name, value in trainer.sam.state_dict().items())
+    assert trainer.averaged().automatic_thresholds == TRAINED_HERE_THRESHOLDS
+    with pytest.raises(ValueError, match="decay is 0: at least 1 is needed"):
+        TextRecipe(decay=0)
+
+
 def test_only_known_sources(text_model):
     with pytest.raises(ValueError, match="source is 'sound'"):
         TextTrainer(TextRecipe(SMALL, source="sound"), text_model)
@@ -147,6 +161,27 @@ def test_measured_scenes_name_what_they_should():
     assert {PAIRS[n] for n in scenes.pairs[:, 1:].flatten().tolist()} <= set(SEEN)
 
 
+def test_shuffled_text_is_never_the_right_phrase(trained, text_model, monkeypatch):
+    """A model that answers every phrase without a mistake gets none of the objects that it was not asked for."""
+    assert measure.phrases_of_others(["a", "a", "b", "a"]) == ["b", "b", "a", "b"]
+    with pytest.raises(ValueError, match="2 scenes name 1 phrase: .* take more scenes"):
+        measure.phrases_of_others(["a", "a"])
+    scenes = measure.held_out_scenes(HELD_OUT, 30, 32)
+    mine = [scenes.phrase(b, 0) for b in range(30)]
+    assert any(one == following for one, following in zip(mine, mine[1:], strict=False))  # what must not be paired
+
+    def number(phrases):  # an embedding that says everything: the number of the pair
+        return torch.tensor([[float([describe(pair) for pair in PAIRS].index(phrase))] for phrase in phrases])
+
+    def read(sam, images, text):
+        return (scenes.masks & (scenes.pairs == text)[..., None, None]).any(1)
+
+    monkeypatch.setattr(text_model, "embed_text", number)
+    monkeypatch.setattr(measure, "masks_by_text", read)
+    assert measure.pick_by_text(trained, text_model, scenes).figures()["right object"] == 1
+    assert measure.pick_by_text(trained, text_model, scenes, shuffled=True).figures()["right object"] == 0
+
+
 def test_the_command_writes_weights_and_figures(tmp_path):
     lines = []
     figures = train_text(tmp_path, 1, contrastive_steps=2, recipe=SHORT, scenes=3, say=lines.append, progress=False)
@@ -158,7 +193,43 @@ def test_the_command_writes_weights_and_figures(tmp_path):
     }  # fmt: skip
     assert rows["chance"]["right object"] == 0.25
     assert figures["pairs never seen"] == [describe(pair) for pair in HELD_OUT]
-    assert "--seed 1" in figures["command"] and any("the better of them" in line for line in lines)
+    assert f"--run {tmp_path.as_posix()} --seed 1" in figures["command"] and "--steps 3" in figures["command"]
+    assert "--ship" not in figures["command"] and any("the better of them" in line for line in lines)
+
+
+def test_the_source_is_chosen_on_scenes_that_are_not_reported(tmp_path, monkeypatch):
+    from samlite.learning.text import run
+
+    asked = []
+
+    def pick(sam, text_model, scenes, shuffled=False):
+        asked.append(scenes)
+        return measure.Picked(torch.eye(2)[[len(asked) % 2]])  # the first source is wrong, the second right
+
+    monkeypatch.setattr(run, "pick_by_text", pick)
+    monkeypatch.setattr(run, "measure", lambda *arguments, **given: {})
+    figures = train_text(tmp_path, contrastive_steps=1, recipe=SHORT, scenes=3, progress=False)
+    assert figures["choice"] == {
+        "pairs": CHOICE_PAIRS, "seed": CHOICE_SEED, "scenes": 3, "right object": {"image": 0.0, "text": 1.0},
+    }  # fmt: skip
+    assert figures["shipped"] == "text" and CHOICE_SEED != measure.MEASURE_SEED
+    assert {PAIRS[n] for scenes in asked for n in scenes.pairs.flatten().tolist()} <= set(SEEN)
+
+
+def test_the_recorded_command_is_the_one_that_was_given(monkeypatch):
+    from samlite.learning.text import run
+
+    def only_the_command(folder, seed, recipe, ship, **given):
+        commands.append(command(folder, seed, asdict(recipe), ship))
+
+    commands = []
+    monkeypatch.setattr(run, "train_text", only_the_command)
+    for options in ("--seed 0", "--seed 2 --steps 50", "--seed 2 --steps 900", "--seed 0 --ship"):
+        before, _, ship = options.partition(" --ship")
+        seed, _, steps = before.partition(" --steps")
+        assert main(["train", "text", "--run", "runs/x", *options.split()]) == 0
+        line = f"python -m samlite train text --run runs/x {seed} --threads 1"
+        assert commands[-1] == line + (f" --steps{steps}" if steps else "") + (" --ship" if options != before else "")
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +303,7 @@ def test_what_ships_is_small_and_reads():
     words, sam = load_text_model(), sam_model_registry["tiny_text"]()
     assert sam.prompt_encoder.trained_on_text == words.name and not sam.training
     scenes = measure.held_out_scenes(HELD_OUT, 40, 64, seed=5)
-    right = [measure.pick_by_text(sam, words, scenes, shift).figures()["right object"] for shift in (0, 1)]
+    right = [measure.pick_by_text(sam, words, scenes, other).figures()["right object"] for other in (False, True)]
     assert right[0] > 0.25 + 0.2 and right[0] > right[1] + 0.2
 
 
@@ -240,8 +311,11 @@ def test_the_committed_figures_are_of_the_weights_that_ship():
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     for path in (TEXT_WEIGHTS, TEXT_MODEL_WEIGHTS):
         assert results["weights"][path.name]["sha256"] == digest(path)
+    choice = results["choice"]
     shares = {
-        source: entry["figures"]["pairs never seen"]["text prompt"]["right object"]
+        source: entry["figures"][choice["pairs"]]["text prompt"]["right object"]
         for source, entry in results["sources"].items()
     }
-    assert results["shipped"] == max(shares, key=shares.get)
+    if choice["seed"] == measure.MEASURE_SEED:  # chosen on the scenes that are reported
+        assert choice["right object"] == shares
+    assert results["shipped"] == max(choice["right object"], key=choice["right object"].get)

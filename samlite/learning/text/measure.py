@@ -1,10 +1,12 @@
-"""Does the phrase pick its object? Scenes nobody trained on, against chance and two controls.
+"""Does the phrase pick its object? Scenes nobody trained on, against chance and controls.
 
 *Right object*: of all objects of the scene, the mask covers the one that was named best (by IoU, and at all). Controls:
 
-- **shuffled text**: every phrase goes to another scene. What is left is what the model does without reading.
+- **shuffled text**: every scene gets a different phrase, that of another scene. Nothing else changes, so the gap to the
+  right phrase is what reading does.
 - **ranking**: candidate masks that know nothing of the phrase; the text–image model looks at the crop of each and takes
-  the most similar. This needs no text token and no training of a SAM.
+  the most similar. This needs no text token and no training of a SAM. The candidates are automatic masks, or the exact
+  ones: those say how much of what is missing is the text–image model's.
 
 Letters: B scenes, Q objects of a scene, K candidate masks, E width of an embedding.
 """
@@ -78,11 +80,28 @@ def masks_by_text(
     return torch.cat(answers)
 
 
-def pick_by_text(sam: Sam, text_model: Embeddings, scenes: shapes.DescribedScenes, shift: int = 0) -> Picked:
-    """Name object 0 of each scene. ``shift`` > 0 gives every scene the phrase of another one: the shuffled control."""
+def pick_by_text(sam: Sam, text_model: Embeddings, scenes: shapes.DescribedScenes, shuffled: bool = False) -> Picked:
+    """Name object 0 of each scene; ``shuffled``: with another scene's phrase (`phrases_of_others`), the control."""
     phrases = [scenes.phrase(b, 0) for b in range(len(scenes.images))]
-    text = text_model.embed_text(phrases[shift:] + phrases[:shift]).detach()
+    text = text_model.embed_text(phrases_of_others(phrases) if shuffled else phrases).detach()
     return Picked(overlaps(masks_by_text(sam, scenes.images, text), scenes.masks))
+
+
+def phrases_of_others(phrases: Sequence[str]) -> list[str]:
+    """For each scene the phrase of the next scene that has a different one (after the last comes the first).
+
+    With few phrases the next scene often has the same one, and a model that reads would then be right by reading.
+    Raises ValueError when all phrases are the same.
+    """
+    if len(set(phrases)) < 2:
+        raise ValueError(
+            f"{len(phrases)} scenes name {len(set(phrases))} phrase: shuffled text needs two different ones, "
+            "so take more scenes"
+        )
+    return [
+        next(other for other in (*phrases[b + 1 :], *phrases[:b]) if other != phrase)
+        for b, phrase in enumerate(phrases)
+    ]
 
 
 @torch.inference_mode()
@@ -138,7 +157,7 @@ def measure(
         scenes = held_out_scenes(pairs, count, size)
         rows = table[name] = {}
         rows["text prompt"] = pick_by_text(sam, text_model, scenes).figures()
-        rows["shuffled text"] = pick_by_text(sam, text_model, scenes, shift=1).figures()
+        rows["shuffled text"] = pick_by_text(sam, text_model, scenes, shuffled=True).figures()
         rows["chance"] = {"scenes": count, "right object": round(1 / scenes.masks.shape[1], 4)}
         if masks_from is not None:
             candidates = [automatic_candidates(masks_from, image) for image in scenes.images]

@@ -1,7 +1,7 @@
 """``python -m samlite train text``: the text–image model, a SAM for each source of its prompts, and all figures.
 
-Everything follows from the seed. The better source, by the right objects among pairs that were never seen, is the one
-that ships.
+Everything follows from the seed. The better source ships. It is chosen on scenes of its own, by pairs that training has
+shown: the figures of scenes that a model was chosen by would flatter it.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import torch
 
 from samlite.learning.text.contrastive import TextImageModel, recognition, train_text_image_model
 from samlite.learning.text.files import TEXT_MODEL_WEIGHTS, load_text_model, save_text_model
-from samlite.learning.text.measure import measure
+from samlite.learning.text.measure import PAIRS_OF, held_out_scenes, measure, pick_by_text
 from samlite.learning.text.prompting import SOURCES, TextRecipe, TextTrainer
 from samlite.learning.text.vocabulary import HELD_OUT, SEEN, describe
 from samlite.learning.weights import read_training, save_weights
@@ -24,7 +24,8 @@ from samlite.registry import TEXT_WEIGHTS, load_document_sam
 
 CONTRASTIVE_STEPS = 600
 RESULTS = Path(__file__).parents[3] / "book" / "results" / "text_prompts.json"
-JUDGED_BY = ("pairs never seen", "text prompt", "right object")
+CHOICE_SEED = 40_000_003  # of the scenes that the source is chosen by; no training and no figure uses them
+CHOICE_PAIRS = "pairs seen in training"  # the other ones stay new until the figures
 
 
 def train_text(
@@ -69,10 +70,10 @@ def finish(
     ship: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, object]:
-    """Measure the weights that lie in ``run``, as they were written (float16), and choose."""
+    """Choose among the weights that lie in ``run``, as they were written (float16), and measure all of them."""
     text_model = load_text_model(run / TEXT_MODEL_WEIGHTS.name)
     figures: dict[str, object] = {
-        "command": shlex.join(["python", "-m", "samlite", "train", "text", "--seed", str(seed), "--ship"]),
+        "command": command(run, seed, read_training(run / weights_name(sources[0]))["recipe"], ship),
         "date": time.strftime("%Y-%m-%d"),
         "torch": torch.__version__,
         "seed": seed,
@@ -84,18 +85,20 @@ def finish(
         },
         "sources": {},
     }
-    tables: dict[str, dict] = {}
+    to_choose = held_out_scenes(PAIRS_OF[CHOICE_PAIRS], scenes, 128, seed=CHOICE_SEED)
+    shares: dict[str, float | int] = {}
     for source in sources:
         sam = load_document_sam(run / weights_name(source))
-        tables[source] = measure(sam, text_model, masks_from=sam, count=scenes)
-        figures["sources"][source] = {"training": read_training(run / weights_name(source)), "figures": tables[source]}
+        shares[source] = pick_by_text(sam, text_model, to_choose).figures()["right object"]
+        table = measure(sam, text_model, masks_from=sam, count=scenes)
+        figures["sources"][source] = {"training": read_training(run / weights_name(source)), "figures": table}
         say(f"\nprompts from {source}")
-        for pairs, rows in tables[source].items():
+        for pairs, rows in table.items():
             for name, row in rows.items():
                 say(f"  {pairs:24s} {name:26s} " + "  ".join(f"{key} {value}" for key, value in row.items()))
-    first, second, third = JUDGED_BY
-    figures["shipped"] = max(sources, key=lambda source: tables[source][first][second][third])
-    say(f"\nthe better of them: prompts from {figures['shipped']}")
+    figures["choice"] = {"pairs": CHOICE_PAIRS, "seed": CHOICE_SEED, "scenes": scenes, "right object": shares}
+    figures["shipped"] = max(sources, key=lambda source: shares[source])
+    say(f"\nthe better of them, on {scenes} other scenes: prompts from {figures['shipped']}")
     if ship:
         for name, target in ((TEXT_MODEL_WEIGHTS.name, TEXT_MODEL_WEIGHTS), (None, TEXT_WEIGHTS)):
             content = (run / (name or weights_name(figures["shipped"]))).read_bytes()
@@ -108,6 +111,19 @@ def finish(
         RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
     (run / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     return figures
+
+
+def command(run: Path, seed: int, recipe: dict[str, object], ship: bool) -> str:
+    """The command line that makes such a run, with this process's threads.
+
+    ``--steps`` is there when the recipe is not the whole one; what else Python code changed in it stands with the
+    training of each source.
+    """
+    whole = asdict(TextRecipe(source=recipe["source"], seed=seed))
+    words = ["python", "-m", "samlite", "train", "text", "--run", run.as_posix(), "--seed", str(seed)]
+    words += ["--threads", str(torch.get_num_threads())]
+    words += ["--steps", str(recipe["steps"])] if recipe != whole else []
+    return shlex.join([*words, *(["--ship"] if ship else [])])
 
 
 def weights_name(source: str) -> str:

@@ -50,13 +50,14 @@ def _make(width: int = 512, channels: int = 128, points: int = 3, boxes: int = 1
             """
 A SAM with $channels channels takes the embeddings of a CLIP that is $width wide. **Two** prompts at once on one photo:
 each has points ($points), boxes ($boxes) and phrases ($texts); every phrase has six words. Which four shapes are there,
-from the embeddings to the decoder's sequence? Write plain tuples.
+from the embeddings to the decoder's sequence? `text_embeddings` are meant as the prompt encoder takes them: like
+points, the prompts on the first axis and the phrases of a prompt on the second. Write plain tuples.
 """,
             **numbers,
         ),
         code=fill(
             """
-shapes = {
+my_shapes = {
     # <answer: "text_embeddings": ..., "text_tokens": ...,>
     "text_embeddings": (2, $texts, $width),
     "text_tokens": (2, $texts, $channels),
@@ -67,7 +68,7 @@ shapes = {
     # </answer>
 }
 
-predict_the_text_shapes.check(shapes)
+predict_the_text_shapes.check(my_shapes)
 """,
             **numbers,
         ),
@@ -85,6 +86,11 @@ predict_the_text_shapes.check(shapes)
             Mistake("released decoder", "Five output tokens are the release's; the document's decoder has four.",
                     lambda: shapes(end=5)),
             Mistake("one prompt", "Two prompts went in; the first axis counts them.", lambda: shapes(b=1)),
+            Mistake("no axis for the prompts", "These are the phrases of one prompt, as `embed_text` gives them. The "
+                    "prompts stand on an axis before them.", lambda: {"text_embeddings": (texts, width)}),
+            Mistake("all phrases in one list", "`embed_text` may well get the phrases of both prompts in one list. The "
+                    "prompt encoder must know which belong to which prompt: the first axis says it.",
+                    lambda: {"text_embeddings": (2 * texts, width)}),
         ],
         hints=[
             "The text model turns a whole phrase into one vector, as wide as the text model is.",

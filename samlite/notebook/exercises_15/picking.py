@@ -18,26 +18,33 @@ def _points(count: int, side: int) -> tuple[Tensor, Tensor]:
     return points, torch.arange(2 * count).reshape(2, count) % 2
 
 
+def _boxes(count: int, side: int) -> Tensor:
+    corners = torch.rand(2, count, 2, 2, generator=torch.Generator().manual_seed(count)) * (side - 1)
+    return corners.sort(dim=2).values.flatten(2)  # (B, M, 4): x1 y1 x2 y2
+
+
 def _tokens(
-    points: Tensor, labels: Tensor, text: Tensor, encoder: PromptEncoder, *,
-    order: str = "points text", bias: bool = True, kind: int | None = None, averaged: bool = False, unit: bool = False,
+    points: Tensor, labels: Tensor, boxes: Tensor, text: Tensor, encoder: PromptEncoder, *,
+    order: str = "points boxes text", bias: bool = True, kind: int | None = None, unit: bool = False,
 ) -> dict[str, Tensor]:  # fmt: skip
     layer = encoder.text_projection
     projected = text @ layer.weight.T + (layer.bias if bias else 0)
     if kind is not None:
         projected = projected + encoder.type_embedding.weight[kind]
-    if averaged:
-        projected = projected.mean(1, keepdim=True)
     if unit:
         projected = projected / projected.norm(dim=-1, keepdim=True)
-    parts = {"points": encoder.encode_points(points, labels), "text": projected}
+    parts = {
+        "points": encoder.encode_points(points, labels), "boxes": encoder.encode_boxes(boxes), "text": projected,
+    }  # fmt: skip
     return {"text_tokens": projected, "sparse_prompt_tokens": torch.cat([parts[name] for name in order.split()], dim=1)}
 
 
-def _tokens_in_samlite(points: Tensor, labels: Tensor, text: Tensor, encoder: PromptEncoder) -> dict[str, Tensor]:
+def _tokens_in_samlite(
+    points: Tensor, labels: Tensor, boxes: Tensor, text: Tensor, encoder: PromptEncoder
+) -> dict[str, Tensor]:
     return {
         "text_tokens": encoder.encode_text(text),
-        "sparse_prompt_tokens": encoder(points, labels, text=text)[0],
+        "sparse_prompt_tokens": encoder(points, labels, boxes, text=text)[0],
     }
 
 
@@ -52,17 +59,19 @@ write_the_text_token = Exercise(
     difficulty=2,
     minutes=10,
     question="""
-You get `points` `(B, N, 2)`, `labels` `(B, N)`, text embeddings `text` `(B, X, E)` and the prompt `encoder`. Return a
-dict of two tensors: `"text_tokens"` `(B, X, C)`, and `"sparse_prompt_tokens"` `(B, N + X, C)`, in the order of the
-document's sequence with the text last. You may call `encoder.encode_points(points, labels)`; the text takes
-`encoder.text_projection.weight` `(C, E)` and `.bias` `(C,)`, and nothing else.
+You get B prompts of three kinds at once: `points` `(B, N, 2)` with `labels` `(B, N)`, `boxes` `(B, M, 4)`, and text
+embeddings `text` `(B, X, E)`; and the prompt `encoder`. Return a dict of two tensors: `"text_tokens"` `(B, X, C)`, and
+`"sparse_prompt_tokens"` `(B, N + 2M + X, C)`, in the order of the document's sequence with the text last. You may call
+`encoder.encode_points(points, labels)` and `encoder.encode_boxes(boxes)`. For the text take only the layer's numbers,
+`encoder.text_projection.weight` `(C, E)` and `.bias` `(C,)`: do by hand what the chapter lets the layer do.
 """,
     code="""
-def my_text_tokens(points, labels, text, encoder):
+def my_text_tokens(points, labels, boxes, text, encoder):
     # <answer: text_tokens = sparse = ...>
     layer = encoder.text_projection
     text_tokens = text @ layer.weight.T + layer.bias  # (B, X, E) → (B, X, C)
-    sparse = torch.cat([encoder.encode_points(points, labels), text_tokens], dim=1)  # (B, N + X, C)
+    places = [encoder.encode_points(points, labels), encoder.encode_boxes(boxes)]  # (B, N, C), (B, 2M, C)
+    sparse = torch.cat([*places, text_tokens], dim=1)  # (B, N + 2M + X, C)
     # </answer>
     return {"text_tokens": text_tokens, "sparse_prompt_tokens": sparse}
 
@@ -71,23 +80,27 @@ write_the_text_token.check(my_text_tokens)
 """,
     expected=_tokens_in_samlite,
     stages=[
-        Stage("one phrase, a small encoder", lambda: (
-            *_points(1, 24), numbers(2, 1, 6), small().prompt_encoder)),
-        Stage("three points and two phrases", lambda: (
-            *_points(3, 24), numbers(2, 2, 6, seed=1), small().prompt_encoder)),
+        Stage("one point, one box, one phrase, a small encoder", lambda: (
+            *_points(1, 24), _boxes(1, 24), numbers(2, 1, 6), small().prompt_encoder)),
+        Stage("three points, two boxes, two phrases", lambda: (
+            *_points(3, 24), _boxes(2, 24), numbers(2, 2, 6, seed=1), small().prompt_encoder)),
         Stage("“red star” and “a blue ring”, with the shipped weights", lambda: (
-            *_points(2, tiny_text().image_size), _phrases(), tiny_text().prompt_encoder)),
+            *_points(2, tiny_text().image_size), _boxes(1, tiny_text().image_size), _phrases(),
+            tiny_text().prompt_encoder)),
     ],
     mistakes=[
-        Mistake("text first", "The order is points, corners, text.", partial(_tokens, order="text points")),
+        Mistake("text first", "The order is points, corners, text.", partial(_tokens, order="text points boxes")),
+        Mistake("corners last", "The order is points, corners, text.", partial(_tokens, order="points text boxes")),
         Mistake("bias missing", "A linear layer has a bias: + layer.bias.", partial(_tokens, bias=False)),
         Mistake("type of a point added", "Text has no place and no type of a point: the projection is all.",
                 partial(_tokens, kind=1)),
         Mistake("brought to length 1", "The embedding has length 1 when it comes in. The token need not have.",
                 partial(_tokens, unit=True)),
-        Mistake("points forgotten", "The sparse tokens are those of the points and those of the text.",
-                partial(_tokens, order="text")),
-        Mistake("text forgotten", "The text tokens belong into the sequence.", partial(_tokens, order="points")),
+        Mistake("points forgotten", "The sparse tokens are those of the points, of the corners and of the text.",
+                partial(_tokens, order="boxes text")),
+        Mistake("boxes forgotten", "The sparse tokens are those of the points, of the corners and of the text.",
+                partial(_tokens, order="points text")),
+        Mistake("text forgotten", "The text tokens belong into the sequence.", partial(_tokens, order="points boxes")),
     ],
     hints=[
         "x @ weight.T + bias is what nn.Linear does.",
