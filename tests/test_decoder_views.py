@@ -41,7 +41,7 @@ def test_every_attention_has_one_row_a_query(views):
             weights = views.weights(block, stage)
             assert weights.shape == (2, *size)
             assert torch.allclose(weights.sum(-1), torch.ones(2, size[0]), atol=1e-5)
-    assert views.token_names == ["point 0 (+)", "corner 1", "corner 2", "mask 0", "mask 1", "mask 2", "IoU"]
+    assert views.token_names == ["point 0 (+)", "corner 0", "corner 1", "mask 0", "mask 1", "mask 2", "IoU"]
 
 
 def test_the_weights_are_those_that_the_ledger_saw_at_work(views):

@@ -52,8 +52,8 @@ def test_the_slider_does_what_code_does(autoencoder, image):
     before = slider.shown.value
     slider.hide(number=1, percent=50, seed=3)
     assert slider.shown.value != before and repr(slider) == "MaskingSlider(number=1, percent=50, seed=3)"
-    images = slider.images
-    again = eval(slider.code, {"rebuild": rebuild, "autoencoder": autoencoder, "images": images})
+    names = {"rebuild": rebuild, "autoencoder": autoencoder, "pictures": slider.pictures}
+    again = eval(slider.code, names)
     assert again.error == slider.rebuilt.error and len(again.hidden) == 8
     assert "8 of its 16 patches" in slider.describe() and slider.code in slider.words.value
     assert slider.shown.alt == slider.describe()

@@ -133,7 +133,7 @@ def ledger(views):
 def test_the_diagram_says_what_the_ledger_says(views, ledger):
     figure = prompt_encoder_diagram(ledger)
     texts = [text.get_text() for text in figure.axes[0].texts]
-    names = ["point 1", "point 2", "corner 1.1", "corner 1.2", "mask 1", "mask 2", "mask 3", "IoU"]
+    names = ["point 0", "point 1", "corner 0.0", "corner 0.1", "mask 0", "mask 1", "mask 2", "IoU"]
     assert token_names(ledger) == names == [text for text in texts if text in names]
     assert {"1 × 2 × 16", "1 × 4 × 24 × 24", "1 × 16 × 12 × 12"} <= set(texts)
     assert "token sequence 1 × 8 × 16  §1.7.4" in texts and "zeros: no mask" not in texts
@@ -146,7 +146,7 @@ def test_the_diagram_leaves_out_what_was_not_given(views):
         views.sam.decode_masks(views.predictor.features, boxes=torch.ones(1, 1, 4))
     texts = [text.get_text() for text in prompt_encoder_diagram(ledger).axes[0].texts]
     assert "zeros: no mask" in texts and "points" not in texts and "mask prompt" not in texts
-    assert token_names(ledger) == ["corner 1.1", "corner 1.2", "mask 1", "mask 2", "mask 3", "IoU"]
+    assert token_names(ledger) == ["corner 0.0", "corner 0.1", "mask 0", "mask 1", "mask 2", "IoU"]
 
 
 def test_every_plot_draws_what_it_is_given(views):

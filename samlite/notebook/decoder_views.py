@@ -65,7 +65,7 @@ class DecoderViews:
         self.labels = [] if labels is None else np.asarray(labels).tolist()
         self.box = None if box is None else np.asarray(box).tolist()
         names = [f"point {n} ({'+' if label else '−'})" for n, label in enumerate(self.labels)]
-        names += ["corner 1", "corner 2"] if box is not None else []
+        names += ["corner 0", "corner 1"] if box is not None else []
         self.prompts = len(names)
         self.token_names = [*names, *(f"mask {k}" for k in range(len(masks))), "IoU"]
 

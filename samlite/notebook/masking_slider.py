@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 class MaskingSlider(ipywidgets.VBox):
     """Hide more or less of a picture, or other patches of it, and see the rebuild.
 
-        slider = MaskingSlider(autoencoder, images)        # normalised, (B, 3, S, S)
+        slider = MaskingSlider(autoencoder, pictures)      # normalised, (B, 3, S, S)
         slider                                             # the widget
         slider.hide(percent=50, seed=3)                    # the same in code
         slider.picture()                                   # the same for the printed page
 
-    ``percent``: of the patches that are hidden; ``seed``: which ones; ``number``: which of the images.
+    ``percent``: of the patches that are hidden; ``seed``: which ones; ``number``: which of the pictures.
     Raises ValueError for a value that is not on its slider.
     """
 
     _CHOICES = ("number", "percent", "seed")
 
-    def __init__(self, autoencoder: MaskedAutoencoder, images: Float[Tensor, "b 3 size size"]) -> None:
-        self.autoencoder, self.images = autoencoder, images
+    def __init__(self, autoencoder: MaskedAutoencoder, pictures: Float[Tensor, "b 3 size size"]) -> None:
+        self.autoencoder, self.pictures = autoencoder, pictures
         wide = {"layout": {"width": "480px"}, "style": {"description_width": "130px"}, "continuous_update": False}
         self.controls = {
-            "number": ipywidgets.IntSlider(0, min=0, max=len(images) - 1, description="picture", **wide),
+            "number": ipywidgets.IntSlider(0, min=0, max=len(pictures) - 1, description="picture", **wide),
             "percent": ipywidgets.IntSlider(75, min=5, max=95, step=5, description="percent hidden", **wide),
             "seed": ipywidgets.IntSlider(0, min=0, max=20, description="other patches", **wide),
         }
@@ -72,14 +72,14 @@ class MaskingSlider(ipywidgets.VBox):
     def rebuilt(self) -> Rebuilt:
         """The masking that is chosen, with its rebuild."""
         chosen = {name: self.controls[name].value for name in self._CHOICES}
-        return rebuild(self.autoencoder, self.images[chosen["number"]], chosen["percent"] / 100, chosen["seed"])
+        return rebuild(self.autoencoder, self.pictures[chosen["number"]], chosen["percent"] / 100, chosen["seed"])
 
     @property
     def code(self) -> str:
-        """The Python that makes what is shown."""
+        """The Python that makes what is shown, with the names of the example above."""
         chosen = {name: self.controls[name].value for name in self._CHOICES}
         share = chosen["percent"] / 100
-        return f"rebuild(autoencoder, images[{chosen['number']}], hidden_share={share}, seed={chosen['seed']})"
+        return f"rebuild(autoencoder, pictures[{chosen['number']}], hidden_share={share}, seed={chosen['seed']})"
 
     def describe(self) -> str:
         """What is shown, in words."""

@@ -44,15 +44,18 @@ def _shape(ledger: ShapeLedger, name: str) -> str:
 
 
 def token_names(ledger: ShapeLedger) -> list[str]:
-    """What each token of the sequence is, in order, counted from the shapes of a ledger (document §1.7.4)."""
+    """What each token of the sequence is, in order, counted from the shapes of a ledger (document §1.7.4).
+
+    All are numbered from 0; a corner has the number of its box and, after the point, 0 (first) or 1 (second).
+    """
     counts = {name: ledger[name].shape[1] if name in ledger else 0 for name in ("point_tokens", "box_tokens")}
     texts = ledger["text_tokens"].shape[1] if "text_tokens" in ledger else 0
     masks = ledger["token_sequence"].shape[1] - ledger["sparse_prompt_tokens"].shape[1] - 1
     return [
-        *(f"point {i + 1}" for i in range(counts["point_tokens"])),
-        *(f"corner {i // 2 + 1}.{i % 2 + 1}" for i in range(counts["box_tokens"])),
-        *(f"text {i + 1}" for i in range(texts)),
-        *(f"mask {i + 1}" for i in range(masks)),
+        *(f"point {i}" for i in range(counts["point_tokens"])),
+        *(f"corner {i // 2}.{i % 2}" for i in range(counts["box_tokens"])),
+        *(f"text {i}" for i in range(texts)),
+        *(f"mask {i}" for i in range(masks)),
         "IoU",
     ]
 

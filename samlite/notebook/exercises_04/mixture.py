@@ -44,7 +44,7 @@ def _mixture(
 
 
 def _make(
-    one: tuple[Any, ...] = ((6, 16, 32), (4, 3, 5), (0.0, 0.05, 0.6), 160, 8, 4, 0.2),
+    one: tuple[Any, ...] = ((6, 16, 32), (4, 3, 5), (0.0, 0.05, 0.6), 160, 8, 3, 0.2),
     other: tuple[Any, ...] = ((5, 12, 40), (6, 4, 3), (0.0, 0.1, 0.45), 200, 6, 2, 0.3),
 ) -> Exercise:
     def once(given: tuple[Any, ...]) -> Callable[[], tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -105,19 +106,22 @@ def _saving(patches: int, width: int, hidden_share: float) -> float:
     return _flop(patches, width) / _flop(visible, width)
 
 
-def _saving_with(patches: int, width: int, hidden_share: float, *, kept: bool = True, **counts: int) -> float:
+def _saving_with(
+    patches: int, width: int, hidden_share: float, *,
+    kept: bool = True, whole: Callable[[float], int] = round, **counts: int,
+) -> float:  # fmt: skip
     """The ratio with switches for what easily goes wrong."""
-    visible = round(patches * (1 - hidden_share if kept else hidden_share))
+    visible = whole(patches * (1 - hidden_share if kept else hidden_share))
     return _flop(patches, width, **counts) / _flop(visible, width, **counts)
 
 
 def _redraw_saving(seed: int) -> Exercise:
     draw = np.random.default_rng(seed)
 
-    def sizes() -> tuple[int, int, float]:
-        return 400 * int(draw.integers(1, 12)), 64 * int(draw.integers(1, 20)), float(draw.choice([0.6, 0.8, 0.9]))
+    def sizes(*shares: float) -> tuple[int, int, float]:
+        return 400 * int(draw.integers(1, 12)), 64 * int(draw.integers(1, 20)), float(draw.choice(shares))
 
-    drawn = [sizes(), sizes()]
+    drawn = [sizes(0.6, 0.8, 0.9), sizes(0.8, 0.9)]  # with 0.6 the product is exact, and rounding down does no harm
     return replace(
         count_the_saving,
         stages=[Stage(f"model {number}", lambda sizes=sizes: sizes) for number, sizes in enumerate(drawn, 1)],
@@ -132,7 +136,8 @@ count_the_saving = Exercise(
     question="""
 How many times fewer FLOP does one encoder block need when it gets the visible patches alone? Count the four linear
 layers of the attention (2 · tokens · width² each), the two of the MLP, which is four times as wide inside, and the two
-products of tokens with tokens (2 · tokens² · width each, all heads together). Return all divided by visible.
+products of tokens with tokens (2 · tokens² · width each, all heads together). The visible patches are a whole number:
+`round`. Return all divided by visible.
 """,
     code="""
 def saving(patches, width, hidden_share):
@@ -169,6 +174,8 @@ count_the_saving.check(saving)
                 partial(_saving_with, products=2)),
         Mistake("visible and hidden exchanged", "The hidden share is what the encoder does not get.",
                 partial(_saving_with, kept=False)),
+        Mistake("rounded down", "4000 · (1 − 0.9) is 399.99… in floating point: round, do not cut.",
+                partial(_saving_with, whole=int)),
         Mistake("upside down", "All divided by visible: a number above 1.",
                 lambda patches, width, hidden_share: 1 / _saving(patches, width, hidden_share)),
     ],

@@ -114,8 +114,8 @@ write_mask_heads.check(my_masks)
         "The dot product sums over c: `b k c, b c h w -> b k h w`.",
     ],
     explanation="""
-This is the whole of a dynamic mask head. The map was computed without knowing which mask would be asked of it; the
-vector says which.
+This is the whole of a dynamic mask head. Map and vector have both heard the prompt, the map through image-to-token
+attention; which of the two decides is measured in the chapter ("How dynamic is it?").
 """,
 )  # fmt: skip
 
