@@ -73,7 +73,9 @@ def correcting_click(
     """(x, y, label) of the click that a careful annotator would give: in the middle of the widest mistake.
 
     Label 1 where the mask lacks a piece of the object, 0 where it has too much. With an empty mask this is the first
-    click. Raises ValueError when there is nothing to correct.
+    click. Raises ValueError when there is nothing to correct. Another rule than
+    `samlite.learning.interaction.correcting_click`, by which models are compared: that one looks for the connected
+    mistake with most pixels.
     """
     wrong = (truth & ~mask, mask & ~truth)  # missing, too much
     depths = [ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1] for region in wrong]

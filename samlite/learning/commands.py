@@ -16,6 +16,7 @@ from samlite.learning import evaluation, report
 from samlite.learning.baselines import Baseline, baselines
 from samlite.learning.fit import fitted, larger_batches, seconds_a_step
 from samlite.learning.interaction import Predictor
+from samlite.learning.measure import wait_for
 from samlite.learning.photo_sets import read_photo_set
 from samlite.learning.recipe import TINY, Recipe, Stage
 from samlite.learning.report import summary_lines
@@ -78,6 +79,10 @@ def run_train(args: argparse.Namespace) -> int:
     if args.within is not None:
         recipe = _within(recipe, args.within, device, share, run)
     trainer = Trainer(recipe, device, load_document_sam(args.init) if args.init else None, share)
+    trainer.history = {
+        "started from": str(args.init) if args.init else "nothing",
+        "before": read_training(args.init) if args.init else None,
+    }
     if (run / "state.pt").exists():
         trainer.load(run / "state.pt")
         if share.leads:
@@ -100,8 +105,7 @@ def run_train(args: argparse.Namespace) -> int:
         "float32 products": torch.get_float32_matmul_precision(),
         "processes": share.of,
         "torch": torch.__version__,
-        "started from": str(args.init) if args.init else "nothing",
-        "before": read_training(args.init) if args.init else None,
+        **trainer.history,
     }
     weights = run / f"{args.name}.safetensors"
     save_weights(trainer.averaged(), recipe.model, weights, training)
@@ -263,11 +267,11 @@ def timings(sam: Sam, repeats: int = 11) -> dict[str, float]:
         for _ in range(repeats):
             start = time.perf_counter()
             embedding = sam.encode_image(image)
-            _wait(sam)
+            wait_for(sam.device)
             middle = time.perf_counter()
             logits, _ = sam.decode_masks(embedding, point, label)
             sam.resize_masks(logits, (sam.image_size * 3 // 4, sam.image_size), (480, 640))
-            _wait(sam)
+            wait_for(sam.device)
             encode.append(middle - start)
             click.append(time.perf_counter() - middle)
     middle = repeats // 2
@@ -277,11 +281,6 @@ def timings(sam: Sam, repeats: int = 11) -> dict[str, float]:
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count() or 0,
     }
-
-
-def _wait(sam: Sam) -> None:
-    if sam.device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def _print_table(title: str, rows: dict[str, dict[str, float]]) -> None:

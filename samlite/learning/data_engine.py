@@ -26,7 +26,7 @@ from samlite.learning.annotator import AnnotatedScene, correcting_click
 from samlite.learning.easy_scenes import KnownScene, easy_scenes
 from samlite.learning.initialise import initialise
 from samlite.learning.losses import iou_loss, minimum_over_masks, pairwise_iou, pairwise_mask_loss
-from samlite.learning.optimiser import build_optimisers
+from samlite.learning.optimiser import build_optimisers, clipped_step
 from samlite.sam import Sam, document_sam
 
 HELD_OUT_SEED = 4_000_037  # far from the seeds of every other use of scenes
@@ -95,7 +95,7 @@ def fit(
     """So many ``steps`` of training on ``data``, in place; every scene is as likely as any other, however it was made.
 
     A step is a first click on each of some masks, and one correcting click with the logits of the first answer.
-    ``told`` gets the loss of every step.
+    ``told`` gets the loss of every step. Raises RuntimeError when loss or gradient is no finite number.
     """
     stride = sam.image_size // (4 * sam.image_encoder.grid_size)
     images = sam.normalise(torch.stack([scene.image for scene in data]))
@@ -115,10 +115,7 @@ def fit(
         batch, target = varied(images[chosen], target, generator)
         loss = two_clicks(sam, batch, rearrange(target, "b p h w -> (b p) h w"), stride, generator)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+        clipped_step(sam.parameters(), optimisers, loss, step)
         told(float(loss.detach()))
     return sam.eval()
 

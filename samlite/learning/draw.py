@@ -3,41 +3,50 @@
 import math
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
 
 class Draw:
-    """Random numbers and fields from one generator, on one device."""
+    """Random numbers and fields from one generator, on one device.
+
+    Letters: B pictures, R side of a picture in pixels. Numbers come in the ``shape`` that is asked for.
+    """
 
     def __init__(self, generator: torch.Generator, device: torch.device) -> None:
         self.generator = generator
         self.device = device
 
-    def uniform(self, shape: tuple[int, ...], low: float, high: float) -> Tensor:
+    def uniform(self, shape: tuple[int, ...], low: float, high: float) -> Float[Tensor, "*shape"]:
+        """Evenly from ``low`` to ``high``."""
         return torch.rand(shape, generator=self.generator, device=self.device) * (high - low) + low
 
-    def log_uniform(self, shape: tuple[int, ...], low: float, high: float) -> Tensor:
+    def log_uniform(self, shape: tuple[int, ...], low: float, high: float) -> Float[Tensor, "*shape"]:
+        """From ``low`` to ``high``, every doubling as likely; both above 0."""
         return self.uniform(shape, math.log(low), math.log(high)).exp()
 
-    def normal(self, shape: tuple[int, ...]) -> Tensor:
+    def normal(self, shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
+        """Mean 0, deviation 1."""
         return torch.randn(shape, generator=self.generator, device=self.device)
 
-    def chance(self, shape: tuple[int, ...], probability: float) -> Tensor:
+    def chance(self, shape: tuple[int, ...], probability: float) -> Bool[Tensor, "*shape"]:
+        """True so often."""
         return torch.rand(shape, generator=self.generator, device=self.device) < probability
 
-    def integer(self, shape: tuple[int, ...], below: int) -> Tensor:
+    def integer(self, shape: tuple[int, ...], below: int) -> Int[Tensor, "*shape"]:
+        """0 to ``below`` − 1."""
         return torch.randint(below, shape, generator=self.generator, device=self.device)
 
     def colours(self, shape: tuple[int, int], vivid: Tensor) -> Tensor:
-        """RGB in [0, 1], from grey (vivid 0) to any colour (vivid 1)."""
+        """RGB in [0, 1], (B, N, 3), from grey (vivid 0) to any colour (vivid 1)."""
         grey = self.uniform((*shape, 1), 0.02, 0.98)
         return torch.lerp(
             grey.expand(*shape, 3), self.uniform((*shape, 3), 0, 1), vivid * self.uniform((*shape, 1), 0.3, 1)
         )
 
     def smooth_noise(self, shape: tuple[int, int], size: int) -> Tensor:
-        """(…, R, R) of slow random waves, standard deviation about 1."""
+        """(B, N, R, R) of slow random waves, standard deviation about 1; ``shape`` is (B, N), ``size`` R."""
         coarse = self.normal((*shape, 6, 6))
         fine = self.normal((*shape, 14, 14)) * 0.35
         return sum(F.interpolate(n, (size, size), mode="bicubic", align_corners=True) for n in (coarse, fine))
@@ -62,7 +71,7 @@ class Draw:
         return torch.where(crisp, torch.tanh(3 * field), field)
 
     def blur(self, images: Tensor) -> Tensor:
-        """Blend with a 3×3 and, for some, a wider binomial blur; the same amount for all colours of a picture."""
+        """Blend (B, 3, R, R) with a 3×3 and, for some, a wider binomial blur; all colours of a picture alike."""
         weights = torch.tensor([0.25, 0.5, 0.25], device=self.device)
         kernel = (weights[:, None] * weights).expand(3, 1, 3, 3)
         batch = len(images)
@@ -72,7 +81,8 @@ class Draw:
         return torch.lerp(images, blurred, self.uniform((batch, 1, 1, 1), 0, 0.8))
 
     def tone(self, images: Tensor) -> Tensor:
-        """The range of a photo: brightness and contrast as cameras give them, a colour cast; one in ten is grey."""
+        """(B, 3, R, R) in [0, 1] → the same with a photo's range: brightness and contrast as cameras give them, a
+        colour cast; one in ten is grey."""
         batch = len(images)
         mean, spread = images.mean((1, 2, 3), keepdim=True), images.std((1, 2, 3), keepdim=True)
         contrast, level = self.uniform((batch, 1, 1, 1), 0.1, 0.3), self.uniform((batch, 1, 1, 1), 0.3, 0.65)

@@ -19,7 +19,7 @@ from torch import Tensor
 from samlite.learning import simulate
 from samlite.learning.interaction import Predictor, interior_point
 from samlite.learning.losses import pairwise_iou
-from samlite.learning.photo_sets import read_photo_set
+from samlite.learning.photo_sets import PhotoSetError, read_photo_set
 from samlite.learning.scenes import SceneGenerator
 from samlite.learning.targets import HELD_OUT_SEED, SMALLEST, photo_examples
 from samlite.masks import mask_iou
@@ -37,6 +37,9 @@ class Scores:
     selected: list[float]
 
     def summary(self) -> dict[str, float]:
+        """Number of targets, means, share. Raises ValueError when there is no target."""
+        if not self.oracle:
+            raise ValueError("there is no target to score")
         oracle, selected = np.array(self.oracle), np.array(self.selected)
         return {
             "targets": len(oracle),
@@ -52,7 +55,11 @@ def evaluate_scenes(sam: Sam, count: int = 500, clicks: int = 8, batch: int = 20
 
     Each click means one level (subpart, part or whole) of what lies under it, as in training. "levels" counts clicks
     whose three right answers differ: how often the three masks are those three (each above 0.5 IoU, one to one).
+    Every ``batch`` scenes have a seed of their own: another ``batch`` asks about other scenes, and only figures with
+    the same one (20 in the model's card) can be compared. Raises ValueError when ``count`` is below 1.
     """
+    if count < 1:
+        raise ValueError(f"count is {count}: at least one scene is needed")
     size, stride = sam.image_size, sam.image_size // (4 * sam.image_encoder.grid_size)
     kinds = ("1 click", "2 clicks", "3 clicks", "box", "rough mask alone", "rough mask and click")
     scores = {kind: Scores([], []) for kind in kinds}
@@ -117,17 +124,24 @@ def evaluate_photos(
     """One click at the most interior point of every region that covers at least ``smallest`` of its photo.
 
     ``predictor``: a ``SamPredictor``, or a baseline. ``folder``: photos with masks, as ``read_photo_set`` finds them.
-    Every ``stride``-th photo is used. Raises PhotoSetError when there are none.
+    Every ``stride``-th photo is used; "photos" counts those with such a region. Raises PhotoSetError when there are
+    none.
     """
     from tqdm import tqdm
 
     scores = Scores([], [])
-    photos = read_photo_set(folder)[::stride]
+    photos, used = read_photo_set(folder)[::stride], 0
     for example in tqdm(photo_examples(photos, smallest), total=len(photos), disable=not progress, unit="photo"):
+        used += 1
         predictor.set_image(example.photo)
         for truth in example.masks:
             masks, predicted, _ = predictor.predict([interior_point(truth)], [1])
             overlap = mask_iou(masks, truth)
             scores.oracle.append(float(overlap.max()))
             scores.selected.append(float(overlap[int(predicted.argmax())]))
-    return {"photos": len(photos), **scores.summary()}
+    if not used:
+        raise PhotoSetError(
+            f"no mask of the {len(photos)} photos of {folder} that were looked at covers at least {smallest:.2%} of "
+            "its photo: there is nothing to score"
+        )
+    return {"photos": used, **scores.summary()}

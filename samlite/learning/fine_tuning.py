@@ -15,6 +15,7 @@ Letters: B prompts of a step, K candidate masks, C channels, G side of the grid,
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,15 @@ from samlite.fast import use_folded_decoder
 from samlite.images import read_photo
 from samlite.learning import simulate
 from samlite.learning.losses import iou_loss, minimum_over_masks, pairwise_iou, pairwise_mask_loss
+from samlite.learning.optimiser import clipped_step
+from samlite.learning.parts import with_parts
 from samlite.mask_decoder import MaskDecoder
 from samlite.masks import as_binary, mask_to_logits
 from samlite.predictor import SamPredictor
 from samlite.sam import Sam
 
 Example = tuple[str, Any, Any]  # a name for messages, the photo, its masks (objects, H, W)
+NOT_HERE = -100.0  # the logit of cells outside the photo: no mask, no loss and no gradient
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,10 @@ class FineTuning:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in (("steps", 1, 10**9), ("prompts", 1, 10**6), ("boxes", 0, 1), ("jitter", 0, 0.5)):
+        limits = {
+            "steps": (1, 10**9), "prompts": (1, 10**6), "boxes": (0, 1), "jitter": (0, 0.5), "warm_up": (1, 10**9),
+        }  # fmt: skip
+        for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must lie between {low} and {high:,}")
         if not 0 < self.rate < 1:
@@ -63,22 +70,37 @@ class FineTuning:
 class EmbeddedSet:
     """Photos as the decoder needs them, and their objects. ``names`` of the photos; ``photo_of`` each object its photo.
 
-    ``targets`` are shares: how much of each low-res cell the object covers. ``too_small`` says which objects cover no
-    cell by more than half; they are left out, for no mask of this model can show them.
+    ``targets`` are shares: how much of each low-res cell the object covers. ``outside`` is True in the cells that hold
+    padding and nothing of the photo: whatever the model says there is cut off, and counts neither way. ``too_small``
+    says which objects cover no cell by more than half; they are left out, for no mask of this model can show them.
     """
 
     names: list[str]
     embeddings: Float[Tensor, "photos c g g"]
     targets: Float[Tensor, "objects h w"]
     photo_of: Int[Tensor, " objects"]
+    outside: Bool[Tensor, "photos h w"]
     too_small: list[str] = field(default_factory=list)
 
     def of_photos(self, chosen: Sequence[int]) -> "EmbeddedSet":
-        """The set of some of the photos."""
+        """The set of some of the photos. Raises ValueError that names them when none of them has an object."""
         here = torch.tensor([int(photo) in chosen for photo in self.photo_of], dtype=torch.bool)
         renumbered = torch.tensor([chosen.index(int(photo)) for photo in self.photo_of[here]], dtype=torch.long)
         names = [self.names[photo] for photo in chosen]
-        return EmbeddedSet(names, self.embeddings[list(chosen)], self.targets[here], renumbered)
+        if not here.any():
+            raise ValueError(
+                f"no object in {', '.join(names) or 'no photo'}: every mask there covers less than one low-res cell of "
+                "this model; put photos with larger objects there, or divide the photos in another way"
+            )
+        rows = list(chosen)
+        return EmbeddedSet(names, self.embeddings[rows], self.targets[here], renumbered, self.outside[rows])
+
+    def without_padding(
+        self, logits: Float[Tensor, "b *k h w"], objects: Int[Tensor, " #b"]
+    ) -> Float[Tensor, "b *k h w"]:
+        """Logits for some objects (or all for one), ``NOT_HERE`` in the cells outside their photos."""
+        outside = self.outside[self.photo_of[objects]].to(logits.device)
+        return logits.masked_fill(outside if logits.ndim == 3 else outside[:, None], NOT_HERE)
 
 
 def embed(sam: Sam, examples: Iterable[Example], progress: bool = False) -> EmbeddedSet:
@@ -91,7 +113,7 @@ def embed(sam: Sam, examples: Iterable[Example], progress: bool = False) -> Embe
     from tqdm import tqdm
 
     predictor = SamPredictor(sam)
-    names, embeddings, targets, photo_of, too_small = [], [], [], [], []
+    names, embeddings, targets, photo_of, outside, too_small = [], [], [], [], [], []
     for name, given, masks in tqdm(examples, disable=not progress, unit="photo", desc="encode"):
         photo = read_photo(given)
         checked = check_masks(name, photo.shape[:2], masks)
@@ -106,10 +128,15 @@ def embed(sam: Sam, examples: Iterable[Example], progress: bool = False) -> Embe
                 too_small.append(f"{name}, mask {index + 1}")
         names.append(name)
         embeddings.append(predictor.features.cpu())
+        index, stride = torch.arange(frames.low_res_size), frames.image_size // frames.low_res_size
+        beyond_y, beyond_x = (index * stride >= extent for extent in frames.input_size)
+        outside.append(beyond_y[:, None] | beyond_x)
     if not targets:
         why = f": all {len(too_small)} objects cover less than one low-res cell of this model" if too_small else ""
         raise ValueError(f"the set has no object to learn from{why}")
-    return EmbeddedSet(names, torch.cat(embeddings), torch.stack(targets), torch.tensor(photo_of), too_small)
+    return EmbeddedSet(
+        names, torch.cat(embeddings), torch.stack(targets), torch.tensor(photo_of), torch.stack(outside), too_small
+    )
 
 
 def check_masks(name: str, photo_size: tuple[int, int], masks: Any) -> Bool[np.ndarray, "objects height width"]:
@@ -140,8 +167,8 @@ class FineTuner:
         self.settings = settings or FineTuning()
         self.examples = examples
         self.decoder_class = type(sam.mask_decoder)
-        self.sam = Sam(sam.image_encoder, copy.deepcopy(sam.prompt_encoder), copy.deepcopy(sam.mask_decoder))
-        self.sam.to(sam.device).eval()
+        prompt_encoder, mask_decoder = copy.deepcopy(sam.prompt_encoder), copy.deepcopy(sam.mask_decoder)
+        self.sam = with_parts(sam, prompt_encoder=prompt_encoder, mask_decoder=mask_decoder).eval()
         if type(self.sam.mask_decoder) is MaskDecoder:
             use_folded_decoder(self.sam)  # the same function in less time
         learning = [*self.sam.prompt_encoder.parameters(), *self.sam.mask_decoder.parameters()]
@@ -150,26 +177,24 @@ class FineTuner:
         self.step = 0
 
     def tuned(self) -> Sam:
-        """The model as it is now, with a decoder of the class that it came with."""
+        """The model as it is now, with a decoder of the class and the thresholds that it came with."""
         decoder = copy.deepcopy(self.sam.mask_decoder)
         decoder.__class__ = self.decoder_class
-        sam = Sam(self.sam.image_encoder, copy.deepcopy(self.sam.prompt_encoder), decoder)
-        return sam.to(self.sam.device).eval()
+        prompt_encoder = copy.deepcopy(self.sam.prompt_encoder)
+        return with_parts(self.sam, prompt_encoder=prompt_encoder, mask_decoder=decoder).eval()
 
     def train_step(self) -> dict[str, float]:
-        """One step; figures for a log: loss, and mean IoU of best and of single mask after the first prompt."""
+        """One step; figures for a log: loss, and mean IoU of best and of single mask after the first prompt.
+
+        Raises RuntimeError when loss or gradient is no finite number.
+        """
         settings, learning = self.settings, self.optimiser.param_groups[0]
         learning["lr"] = settings.rate_at(self.step)
         with torch.enable_grad():
             loss, figures = prompted_loss(self.sam, self.examples, settings, self.generator)
             loss.backward()
-        if not torch.isfinite(loss):
-            raise RuntimeError(
-                f"the loss is {float(loss.detach())} at step {self.step}: try a smaller rate than {settings.rate}"
-            )
-        torch.nn.utils.clip_grad_norm_(learning["params"], 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        advice = f"try a smaller rate than {settings.rate}"
+        clipped_step(learning["params"], [self.optimiser], loss, self.step, advice)
         self.step += 1
         return figures
 
@@ -210,30 +235,40 @@ def prompted_loss(
     point, label = simulate.correcting_clicks(nothing, target, stride, generator)
     if float(torch.rand((), generator=generator, device=device)) < settings.boxes:  # of one kind, so of one length
         prompts = {"boxes": simulate.boxes_around(target, stride, settings.jitter, generator)[:, None]}
-        first, figures, previous = answer_loss(sam, embedding, target, prompts)
-        prompts["points"], prompts["labels"] = torch.zeros(len(target), 0, 2, device=device), label[:, None][:, :0]
+        points, labels = torch.zeros(len(target), 0, 2, device=device), label[:, None][:, :0]
     else:
-        prompts = {"points": point[:, None], "labels": label[:, None]}
-        first, figures, previous = answer_loss(sam, embedding, target, prompts)
-    point, label = simulate.correcting_clicks(previous, target, stride, generator)
-    prompts["points"] = torch.cat([prompts["points"], point[:, None]], dim=1)
-    prompts["labels"] = torch.cat([prompts["labels"], label[:, None]], dim=1)
-    second, _, _ = answer_loss(sam, embedding, target, prompts | {"mask": previous[:, None]})
+        points, labels = point[:, None], label[:, None]
+        prompts = {"points": points, "labels": labels}
+    cut = partial(examples.without_padding, objects=chosen)
+    first, figures, previous = answer_loss(sam, embedding, target, prompts, cut)
+    point, label = simulate.correcting_clicks(cut(previous), target, stride, generator)
+    prompts["points"] = torch.cat([points, point[:, None]], dim=1)
+    prompts["labels"] = torch.cat([labels, label[:, None]], dim=1)
+    second, _, _ = answer_loss(sam, embedding, target, prompts | {"mask": previous[:, None]}, cut)
     loss = first + 0.5 * second
     return loss, {"loss": float(loss.detach()), **figures}
 
 
 def answer_loss(
-    sam: Sam, embedding: Float[Tensor, "#b c g g"], target: Float[Tensor, "b h w"], prompts: dict[str, Tensor]
+    sam: Sam,
+    embedding: Float[Tensor, "#b c g g"],
+    target: Float[Tensor, "b h w"],
+    prompts: dict[str, Tensor],
+    cut: Callable[[Tensor], Tensor],
 ) -> tuple[Float[Tensor, ""], dict[str, float], Float[Tensor, "b h w"]]:
-    """Loss of the candidates and of the single mask, their mean IoUs, and the single mask's logits without gradient."""
+    """Loss of the candidates and of the single mask, their mean IoUs, and the single mask's logits without gradient.
+
+    ``cut`` takes the padding out of logits before they are judged. The logits that come back are the decoder's own, as
+    a mask prompt has them.
+    """
     sparse, dense = sam.prompt_encoder(**prompts)
     answers = sam.mask_decoder(embedding, sam.prompt_encoder.image_positions(), sparse, dense)
     losses, figures = [], {}
     for name, several in (("best", True), ("single", False)):
         logits, predicted = sam.mask_decoder.choose_masks(*answers, several)
-        overlap = pairwise_iou(logits.detach(), target[:, None])[..., 0]  # (B, K)
-        loss = minimum_over_masks(pairwise_mask_loss(logits, target[:, None])) + iou_loss(predicted, overlap)
+        judged = cut(logits)
+        overlap = pairwise_iou(judged.detach(), target[:, None])[..., 0]  # (B, K)
+        loss = minimum_over_masks(pairwise_mask_loss(judged, target[:, None])) + iou_loss(predicted, overlap)
         losses.append(loss.mean())
         figures[name] = float(overlap.amax(1).mean())
     return losses[0] + losses[1], figures, logits[:, 0].detach()
@@ -251,16 +286,18 @@ def measure(sam: Sam, examples: EmbeddedSet, clicks: int = 4, seed: int = 1) -> 
     for index in range(len(examples.targets)):
         generator = torch.Generator(sam.device).manual_seed(seed * 1_000_003 + index)
         target = examples.targets[index : index + 1].to(sam.device)
+        cut = partial(examples.without_padding, objects=torch.tensor([index]))
         several = target.expand(clicks, -1, -1)
         embedding = examples.embeddings[examples.photo_of[index]][None].to(sam.device)
         point, label = simulate.correcting_clicks(torch.full_like(several, -1.0), several, stride, generator)
         box = {"boxes": simulate.boxes_around(target, stride, 0.0, generator)[:, None]}
-        _, figures, _ = answer_loss(sam, embedding, several, {"points": point[:, None], "labels": label[:, None]})
+        clicked = {"points": point[:, None], "labels": label[:, None]}
+        _, figures, _ = answer_loss(sam, embedding, several, clicked, cut)
         found = {"click": figures}
-        _, found["box"], previous = answer_loss(sam, embedding, target, box)
-        point, label = simulate.correcting_clicks(previous, target, stride, generator)
+        _, found["box"], previous = answer_loss(sam, embedding, target, box, cut)
+        point, label = simulate.correcting_clicks(cut(previous), target, stride, generator)
         corrected = box | {"points": point[:, None], "labels": label[:, None], "mask": previous[:, None]}
-        _, found["box, one correction"], _ = answer_loss(sam, embedding, target, corrected)
+        _, found["box, one correction"], _ = answer_loss(sam, embedding, target, corrected, cut)
         for kind, row in found.items():
             for name, value in row.items():
                 sums.setdefault(kind, {}).setdefault(name, []).append(value)

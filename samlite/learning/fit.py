@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 
+from samlite.learning.measure import wait_for
 from samlite.learning.recipe import Recipe, Stage, make_batch
 from samlite.learning.training import Trainer
 from samlite.sam import document_sam
@@ -32,10 +33,10 @@ def seconds_a_step(recipe: Recipe, device: torch.device | str, steps: int = 4) -
         trainer = Trainer(short, device, document_sam(stage.image_size, **recipe.model))  # any weights take as long
         for number in range(steps + 2):
             if number == 2:
-                _wait(trainer)
+                wait_for(device)
                 start = time.perf_counter()
             trainer.train_step(make_batch(trainer.recipe, number, trainer.sam.device))
-        _wait(trainer)
+        wait_for(device)
         found.append((time.perf_counter() - start) / steps)
     return found
 
@@ -55,8 +56,3 @@ def fitted(recipe: Recipe, seconds: list[float], minutes: float) -> Recipe:
         recipe, stages=stages, warm_up=steps(recipe.warm_up), ramp=steps(recipe.ramp),
         decay=steps(recipe.decay) if recipe.decay else 0,
     )  # fmt: skip
-
-
-def _wait(trainer: Trainer) -> None:
-    if trainer.sam.device.type == "cuda":
-        torch.cuda.synchronize()

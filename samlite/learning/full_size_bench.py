@@ -31,6 +31,7 @@ from samlite.learning.full_size import (
     seconds_of,
     ways_of,
 )
+from samlite.learning.parts import with_parts
 from samlite.masks import mask_to_box
 from samlite.released.gpu_encoder import DecoderAtWork
 from samlite.released.grid_attention import way_of
@@ -87,7 +88,7 @@ class Bench:
 
     def decode(self, embedding: Tensor, clicks: int = 16, decoder: nn.Module | None = None) -> Tensor:
         points, labels = clicks_for(self.sam, clicks, self.plan.device)
-        sam = self.sam if decoder is None else Sam(self.sam.image_encoder, self.sam.prompt_encoder, decoder)
+        sam = self.sam if decoder is None else with_parts(self.sam, mask_decoder=decoder)
         return sam.decode_masks(embedding, points, labels)[0]
 
     def base(self, dtype: str) -> nn.Module:
@@ -224,7 +225,7 @@ class Bench:
         generator, sam = PixelsToTheProcessor, self.sam
         if how == "fast":
             encoder = self.encoder("bfloat16", name)
-            sam = Sam(encoder, sam.prompt_encoder, DecoderAtWork(sam.mask_decoder)).to(sam.device).eval()
+            sam = with_parts(sam, encoder, mask_decoder=DecoderAtWork(sam.mask_decoder)).eval()
             generator = SamAutomaticMaskGenerator
         points_at_once = 256 if how == "fast" and has_room(plan.device) else 64
         threshold = self.kept("threshold", self._threshold)

@@ -2,6 +2,7 @@
 
 import torch
 from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from samlite.image_encoder import ImageEncoder, patchify
@@ -12,7 +13,7 @@ QUERY_KEY, VALUE_OUTPUT = 0.7, -0.4  # Trockman & Kolter, "Mimetic Initializatio
 
 
 @torch.no_grad()
-def initialise(sam: Sam, images: Tensor) -> None:
+def initialise(sam: Sam, images: Float[Tensor, "b 3 size size"]) -> None:
     """Start ``sam`` from statistics of normalised ``images`` (B, 3, S, S); changes it in place."""
     initialise_encoder(sam.image_encoder, images)
     for block in sam.mask_decoder.blocks:
@@ -21,16 +22,16 @@ def initialise(sam: Sam, images: Tensor) -> None:
 
 
 @torch.no_grad()
-def initialise_encoder(encoder: ImageEncoder, images: Tensor) -> None:
-    """The part of ``initialise`` that concerns the image encoder."""
+def initialise_encoder(encoder: ImageEncoder, images: Float[Tensor, "b 3 size size"]) -> None:
+    """The part of ``initialise`` that concerns the image encoder; ``images`` (B, 3, S, S), normalised."""
     whiten_patches(encoder.patch_projection, patchify(images, encoder.patch_size))
     encoder.position_embedding.copy_(wave_table(encoder.grid_size, encoder.position_embedding.shape[1]) * 0.5)
     for block in encoder.blocks:
         mimic(block.attention)
 
 
-def whiten_patches(projection: nn.Linear, patches: Tensor) -> None:
-    """The patch projection becomes the main directions of real patches, each scaled to the same variance."""
+def whiten_patches(projection: nn.Linear, patches: Float[Tensor, "b l v"]) -> None:
+    """The patch projection becomes the main directions of real patches (B, L, 3·P·P), each of the same variance."""
     flat = rearrange(patches, "b l v -> (b l) v")
     mean = flat.mean(0)
     covariance = torch.cov((flat - mean).T)
@@ -44,7 +45,10 @@ def whiten_patches(projection: nn.Linear, patches: Tensor) -> None:
 
 
 def mimic(attention: nn.Module) -> None:
-    """Query·key near 0.7·identity and value·output near −0.4·identity, plus noise, as in trained transformers."""
+    """Query·key near 0.7·identity and value·output near −0.4·identity, plus noise, as in trained transformers.
+
+    ``attention``: self-attention of width D, its projections (D, D).
+    """
     width = attention.query_projection.in_features
     head_width = width // attention.heads
     for head in range(attention.heads):
@@ -63,7 +67,7 @@ def mimic(attention: nn.Module) -> None:
         layer.bias.zero_()
 
 
-def _factor(identity: float, rank: int, width: int) -> tuple[Tensor, Tensor]:
+def _factor(identity: float, rank: int, width: int) -> tuple[Float[Tensor, "rank width"], Float[Tensor, "rank width"]]:
     """A, B of shape (rank, width) with Aᵀ·B near identity·I + |identity|·noise, by a truncated SVD."""
     goal = identity * torch.eye(width) + abs(identity) * torch.randn(width, width) / width**0.5
     left, values, right = torch.linalg.svd(goal)
@@ -72,7 +76,10 @@ def _factor(identity: float, rank: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def tie_queries_and_keys(attention: nn.Module, gain: float) -> None:
-    """Queries and keys start as the same function: a token then attends to image places with a code like its own."""
+    """Queries and keys start as the same function: a token then attends to image places with a code like its own.
+
+    The two projections have the same shape and keep it; their weights are the queries' times ``gain``.
+    """
     attention.query_projection.weight.mul_(gain)
     attention.key_projection.weight.copy_(attention.query_projection.weight)
     attention.key_projection.bias.copy_(attention.query_projection.bias)

@@ -61,6 +61,8 @@ def correcting_click(
     """(x, y, label) of the most interior point of the largest error region: 1 where the mask lacks it, 0 where not.
 
     Places in ``clicked`` (x, y) are not clicked twice. A mask without an error gets a foreground click in the truth.
+    Another rule than `samlite.learning.annotator.correcting_click`, which looks for the *deepest* mistake, not for the
+    one with most pixels.
     """
     free = np.ones_like(truth)
     if clicked is not None and len(clicked):
@@ -93,7 +95,10 @@ def click_rounds(predictor: Predictor, truth: Bool[np.ndarray, "h w"]) -> Iterat
 
 
 def box_round(predictor: Predictor, truth: Bool[np.ndarray, "h w"]) -> Round:
-    """The answer to the tight box around the truth; the photo must be set. A box one pixel thin is widened by one."""
+    """The answer to the tight box around the truth; the photo must be set.
+
+    A box one pixel thin gets one more on each side, as far as the photo goes: 1 → 3 pixels.
+    """
     x1, y1, x2, y2 = mask_to_box(truth).tolist()
     height, width = truth.shape
     x1, x2 = (x1, x2) if x1 < x2 else (max(0, x1 - 1), min(width, x2 + 1))

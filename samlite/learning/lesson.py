@@ -25,15 +25,15 @@ from samlite.fast import use_folded_decoder
 from samlite.learning import simulate
 from samlite.learning.initialise import initialise
 from samlite.learning.losses import iou_loss, level_by_level, minimum_over_masks, pairwise_iou, pairwise_mask_loss
-from samlite.learning.optimiser import build_optimisers
+from samlite.learning.optimiser import build_optimisers, clipped_step
 from samlite.learning.recipe import Batch, Recipe, Stage, make_batch
 from samlite.sam import Sam, document_sam
 
 MODEL = {"patch_size": 8, "width": 96, "depth": 3, "heads": 3, "channels": 64, "decoder_heads": 4, "decoder_mlp": 128}
 LESSON = Recipe(
     MODEL, (Stage(64, 120, 8),), shapes=(2, 5), scale=1.0, favour_small=0.0, favour_ambiguous=1.0, clicks=6,
-    second_round=0, warm_up=15, decay=30, ramp=10**9, full_share=0,
-)  # fmt: skip; a ramp without end: the pictures stay flat
+    second_round=0, warm_up=15, decay=30, ramp=10**12, full_share=0,
+)  # fmt: skip; a ramp without end: the pictures stay flat, at the held-out steps too
 HELD_OUT_STEP = 10**8  # batches of such steps are never trained on
 LONG = 1000  # steps of the run that ships
 MaskLoss = Callable[[Float[Tensor, "b k j"], Int[Tensor, " b"]], Float[Tensor, " b"]]
@@ -62,8 +62,10 @@ def only(pairwise: Float[Tensor, "b k j"], level: Int[Tensor, " b"]) -> Float[Te
 WAYS: dict[str, MaskLoss] = {"minimum": nearest_of_three, "mean": mean_of_three, "levels": each_its_level}
 
 
-def answer(sam: Sam, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Every click answered: low-res logits (B·P, K, h, w), predicted IoUs (B·P, K), right answers (B·P, J, h, w)."""
+def answer(
+    sam: Sam, batch: Batch
+) -> tuple[Float[Tensor, "clicks k h w"], Float[Tensor, "clicks k"], Float[Tensor, "clicks j h w"]]:
+    """Every click answered: low-res logits (B·P, K, H, W), predicted IoUs (B·P, K), right answers (B·P, J, H, W)."""
     clicks, stride = batch.points.shape[1], sam.image_size // (4 * sam.image_encoder.grid_size)
     answers = simulate.regions_at(batch.labels, batch.points, stride)
     embedding = repeat(sam.encode_image(batch.images), "b c y x -> (b p) c y x", p=clicks)
@@ -116,7 +118,10 @@ def train_small(
     mask_loss: MaskLoss = nearest_of_three,
     each_step: Callable[[int, Sam, float], None] | None = None,
 ) -> Sam:
-    """Train from nothing to the end of the recipe. ``each_step(step, sam, loss)`` is called before every step."""
+    """Train from nothing to the end of the recipe. ``each_step(step, sam, loss)`` is called before every step.
+
+    Raises RuntimeError when loss or gradient is no finite number.
+    """
     sam = build(recipe)
     optimisers = build_optimisers(sam)
     rates = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
@@ -126,11 +131,9 @@ def train_small(
             loss.backward()
         if each_step:
             each_step(step, sam, float(loss.detach()))
-        torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
         for optimiser, rate in zip(optimisers, rates, strict=True):
             optimiser.param_groups[0]["lr"] = rate * recipe.rate_at(step)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+        clipped_step(sam.parameters(), optimisers, loss, step)
     return sam
 
 

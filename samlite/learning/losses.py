@@ -23,8 +23,8 @@ def pairwise_mask_loss(
 ) -> Float[Tensor, "b k j"]:
     """20 · focal + dice of every mask against every target.
 
-    Targets may be fractions: the covered share of each low-res pixel. Both losses are linear in the target, so all
-    K × J pairs cost one matrix product.
+    Targets may be fractions: the covered share of each low-res pixel. Focal loss and dice's overlap are linear in the
+    target, so all K × J pairs cost one matrix product each; dice's denominator holds the target as a sum.
     """
     logits, targets = rearrange(logits, "b k h w -> b k (h w)"), rearrange(targets, "b j h w -> b j (h w)")
     probability = logits.sigmoid()

@@ -63,6 +63,15 @@ def interleaved(
     }
 
 
+def wait_for(device: torch.device | str) -> None:
+    """Until a GPU has done all that it was given: a clock that is read before then times the giving alone."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        torch.cuda.synchronize(device)
+    elif kind == "mps":
+        torch.mps.synchronize()
+
+
 def machine() -> dict[str, Any]:
     """What a figure means nothing without: processor, threads, allocator, versions, load and date."""
     settings = {name: value for name, value in os.environ.items() if name.startswith(("MALLOC_", "LD_PRELOAD"))}

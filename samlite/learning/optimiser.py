@@ -5,8 +5,13 @@ matrix learn at the same pace. torch ships one since 2.9 in bfloat16; this one i
 and on processors without bfloat16.
 """
 
+from collections.abc import Iterable, Sequence
+
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+
+from samlite.learning.shares import WHOLE, Share
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
@@ -54,3 +59,27 @@ def build_optimisers(
         (matrices if "blocks." in name and parameter.ndim == 2 else rest).append(parameter)
     adam = torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
     return Muon(matrices, lr=muon_lr, weight_decay=weight_decay), adam
+
+
+def clipped_step(
+    parameters: Iterable[nn.Parameter],
+    optimisers: Sequence[torch.optim.Optimizer],
+    loss: Float[Tensor, ""],
+    step: int,
+    advice: str = "try a smaller learning rate",
+    share: Share = WHOLE,
+) -> None:
+    """One step of all ``optimisers`` after ``loss.backward()``, the norm of the gradient of ``parameters`` cut to 1.
+
+    The gradient is then forgotten. Raises RuntimeError with ``step`` and ``advice``, in all processes of ``share``
+    alike, when loss or gradient is no finite number: before any weight has changed.
+    """
+    norm = nn.utils.clip_grad_norm_(parameters, 1.0)
+    finite = bool(torch.isfinite(loss.detach()) & torch.isfinite(norm))
+    if share.any(not finite):
+        raise RuntimeError(
+            f"the loss is {float(loss.detach())}, the norm of its gradient {float(norm)} at step {step}: {advice}"
+        )
+    for optimiser in optimisers:
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)

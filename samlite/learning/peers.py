@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from samlite.automatic import CPU_CELLS
 from samlite.fast import use_fast_paths, use_plain_paths
+from samlite.learning.parts import with_parts
 from samlite.released.official_package import is_installed, official_sam, records_difference
 from samlite.released.transformers_names import transformers_sam
 from samlite.sam import Sam
@@ -77,10 +78,7 @@ def both(sam: Sam) -> tuple[Sam, Sam]:
     """The model with its fast paths and without them, on the same weights."""
 
     def again() -> Sam:
-        parts = (copy.copy(part) for part in (sam.image_encoder, sam.prompt_encoder, sam.mask_decoder))
-        twin = Sam(*parts)
-        twin.automatic_thresholds, twin.mask_threshold = sam.automatic_thresholds, sam.mask_threshold
-        return twin.eval()
+        return with_parts(sam, *map(copy.copy, (sam.image_encoder, sam.prompt_encoder, sam.mask_decoder))).eval()
 
     return use_fast_paths(again()), use_plain_paths(again())
 

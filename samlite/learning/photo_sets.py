@@ -16,16 +16,20 @@ what lies in the folder                 what it means
                                         Also ``images/SPLIT/NAME.jpg`` with ``groundTruth/SPLIT/NAME.mat``
 ======================================  ===============================================================================
 
-Photos without a mask are left out. Photos are read by the rules of ``samlite.images``; they are never written.
+Of two photos that a mask's name begins with, it belongs to the one with the longer name: ``scan.1.0.png`` to
+``scan.1.jpg``. Photos without a mask are left out. Photos are read by the rules of ``samlite.images``; they are never
+written.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int, Shaped, UInt8
 
 from samlite.images import PHOTO_ENDINGS, read_photo
 from samlite.learning.coco_masks import decode_segmentation
@@ -35,6 +39,7 @@ LAYOUTS = (
     "or NAME.jpg with NAME.mat (BSDS)"
 )
 Mask = Bool[np.ndarray, "h w"]
+SOFT = 3, 10.0  # so many values between 0 and white, each on so many times fewer pixels: a soft edge, no numbers
 
 
 class PhotoSetError(ValueError):
@@ -82,13 +87,14 @@ def read_photo_set(folder: Path | str) -> list[LabelledPhoto]:
     folder = Path(folder)
     if not folder.is_dir():
         raise PhotoSetError(f"{folder} is {'a file' if folder.exists() else 'not there'}: a folder of photos is asked")
-    files = sorted(folder.glob("*.json")) or sorted(folder.glob("annotations/*.json"))
-    found = [photo for file in files for photo in _from_coco(folder, file)]
+    found: list[LabelledPhoto] = []
+    for pattern in ("*.json", "annotations/*.json"):
+        found = found or [photo for file in sorted(folder.glob(pattern)) for photo in _from_coco(folder, file)]
     found = found or list(_from_files(folder))
     if not found:
         raise EmptyPhotoSetError(f"{folder} holds no photo with masks. It may hold {LAYOUTS}")
-    names = [photo.name for photo in found]
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    counts = Counter(photo.name for photo in found)
+    if twice := next((name for name, count in counts.items() if count > 1), None):
         raise PhotoSetError(f"{folder} has masks for {twice} in two places: keep one of them")
     return sorted(found, key=lambda photo: photo.name)
 
@@ -101,7 +107,7 @@ def _from_coco(folder: Path, file: Path) -> Iterator[LabelledPhoto]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise PhotoSetError(f"{file} is no JSON ({error})") from None
-    if isinstance(content, dict) and "image" in content:  # SA-1B: a file for each photo
+    if isinstance(content, dict) and isinstance(content.get("image"), dict):  # SA-1B: a file for each photo
         content = content | {"images": [content["image"] | {"id": 0}]}
         content["annotations"] = [each | {"image_id": 0} for each in content.get("annotations", [])]
     if not isinstance(content, dict) or not {"images", "annotations"} <= set(content):
@@ -148,26 +154,50 @@ def _from_files(folder: Path) -> Iterator[LabelledPhoto]:
     photos = folder / "images" if (folder / "images").is_dir() else folder
     everywhere = sorted(photos.rglob("*") if photos != folder else photos.glob("*"))
     endings = {path for path in everywhere if path.suffix.lower() in PHOTO_ENDINGS}
-    names = {(path.parent, path.stem) for path in endings}
-    for path in sorted(endings):
-        if path.suffix.lower() == ".png" and (path.parent, path.stem.split(".")[0]) in names and "." in path.stem:
-            continue  # NAME.0.png is a mask of NAME.jpg
+    stems: dict[Path, set[str]] = {}  # folder → the names of its photos
+    beside = set()
+    for path in sorted(endings, key=lambda path: (path.suffix.lower() == ".png", len(path.stem))):
+        here = stems.setdefault(path.parent, set())
+        if path.suffix.lower() == ".png" and (of := here & set(names_within(path.stem)[1:])):
+            if path.stem in here:
+                raise PhotoSetError(
+                    f"{path} may be a mask of the photo {max(of, key=len)}, or of the photo {path.stem}: put masks "
+                    f"into {folder / 'masks'}, or rename one of them"
+                )
+            beside.add(path)  # NAME.0.png is a mask of NAME.jpg
+        else:
+            here.add(path.stem)
+    pictures_of = cache(lambda place, of, whole: _pictures_of(place, stems[of], whole))
+    for path in sorted(endings - beside):
         below = path.relative_to(photos).parent
         matlab = [path.with_suffix(".mat"), folder / "groundTruth" / below / f"{path.stem}.mat"]
-        pictures = sorted(path.parent.glob(f"{_literal(path.stem)}.*.png"))
         masks = folder / "masks" / below
-        for pattern in ("{}.png", "{}.*.png", "{}/*.png"):
-            pictures += sorted(masks.glob(pattern.format(_literal(path.stem))))
+        pictures = pictures_of(path.parent, path.parent, False).get(path.stem, [])
+        pictures = pictures + pictures_of(masks, path.parent, True).get(path.stem, []) + _pictures(masks / path.stem)
         files = [file for file in matlab if file.is_file()] or pictures
         if files:
             yield LabelledPhoto((below / path.name).as_posix(), path, _file_reader(path, files))
 
 
-def _literal(stem: str) -> str:
-    """A name as it is, in a pattern: photos may be called a[1].jpg."""
-    from glob import escape
+def names_within(stem: str) -> list[str]:
+    """A name and what is left when words fall off its end: "scan.1.cup" → "scan.1.cup", "scan.1", "scan"."""
+    words = stem.split(".")
+    return [".".join(words[:count]) for count in range(len(words), 0, -1)]
 
-    return escape(stem)
+
+def _pictures(folder: Path) -> list[Path]:
+    """The PNG files of a folder, which need not be there."""
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() == ".png") if folder.is_dir() else []
+
+
+def _pictures_of(folder: Path, stems: Collection[str], whole: bool) -> dict[str, list[Path]]:
+    """Photo's name → its masks in the folder, NAME.*.png and, where ``whole``, NAME.png; the longest name counts."""
+    found: dict[str, list[Path]] = {}
+    for file in _pictures(folder):
+        name = next((name for name in names_within(file.stem)[0 if whole else 1 :] if name in stems), None)
+        if name is not None:
+            found.setdefault(name, []).append(file)
+    return {name: sorted(files, key=lambda file: (file.stem != name, file)) for name, files in found.items()}
 
 
 def _file_reader(path: Path, files: Sequence[Path]) -> Callable[[tuple[int, int]], Iterator[Mask]]:
@@ -191,12 +221,15 @@ def _file_reader(path: Path, files: Sequence[Path]) -> Callable[[tuple[int, int]
 
 
 def read_png(path: Path) -> Int[np.ndarray, "h w"]:
-    """A PNG whose values number the regions: grey, 16 bits, or a palette. Colours that differ are refused."""
+    """A PNG whose values number the regions: grey, 16 bits, or a palette.
+
+    Raises PhotoSetError for colours that differ, and for a grey mask with a soft edge, whose values number nothing.
+    """
     from PIL import Image
 
     try:
         with Image.open(path) as picture:
-            values = np.asarray(picture)
+            values, palette = np.asarray(picture), picture.mode == "P"
     except OSError as error:
         raise PhotoSetError(f"{path} cannot be read ({error})") from None
     if values.ndim == 3:
@@ -204,7 +237,21 @@ def read_png(path: Path) -> Int[np.ndarray, "h w"]:
         if (colours != colours[..., :1]).any():
             raise PhotoSetError(f"{path} is coloured: a mask has one number for each pixel (grey, or a palette)")
         values = colours[..., 0]
+    if not palette and (between := _soft_values(values)):
+        raise PhotoSetError(
+            f"{path} looks like one mask with a soft edge: {between} values between 0 and {values.max()}, each on few "
+            "pixels. A mask is hard: save it as black and white (the lighter half white), or number its objects 1, 2, …"
+        )
     return values.astype(np.int64)
+
+
+def _soft_values(values: Shaped[np.ndarray, "h w"]) -> int:
+    """How many values lie between 0 and white when they are a soft edge's; 0 when the values may be numbers."""
+    found, pixels = np.unique(values, return_counts=True)
+    least, rarer = SOFT
+    if len(found) < least + 2 or found[0] != 0 or found[-1] not in (255, 65535):
+        return 0
+    return len(found) - 2 if pixels[-1] > rarer * pixels[1:-1].mean() else 0
 
 
 def read_mat(path: Path) -> list[Int[np.ndarray, "h w"]]:

@@ -20,11 +20,11 @@ from torch import Tensor
 from samlite.files import whole_file
 from samlite.image_encoder import ImageEncoder
 from samlite.learning.initialise import initialise_encoder
-from samlite.learning.optimiser import build_optimisers
-from samlite.learning.recipe import step_generator
+from samlite.learning.optimiser import build_optimisers, clipped_step
+from samlite.learning.recipe import check_at_least, normalised, step_generator
+from samlite.learning.resume import asked_to_stop, forget_after
 from samlite.learning.scenes import SceneGenerator
 from samlite.masked_autoencoder import HIDDEN_SHARE, MaskedAutoencoder, random_masking
-from samlite.sam import PIXEL_MEAN, PIXEL_STD
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "masked_autoencoder.safetensors"
 ENCODER_SIZES = ("image_size", "patch_size", "width", "depth", "heads")
@@ -49,6 +49,9 @@ class PretrainingRecipe:
     average: float = 0.99  # exponential moving average of the weights
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_at_least(self, steps=1, scenes=1, maskings=1, warm_up=1)
+
     def rate_at(self, step: int) -> float:
         """The share of the full learning rate: warm-up, plateau, and in the second half a straight fall."""
         return min(1.0, (step + 1) / self.warm_up, 2 * (self.steps - step) / self.steps)
@@ -64,9 +67,7 @@ def normalised_scenes(
     size: int, count: int, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "b 3 size size"]:
     """``count`` generated scenes in full detail, their pixels normalised as SAM's are."""
-    images = SceneGenerator(size, device=device)(count, generator).images
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-    return (images - mean) / std
+    return normalised(SceneGenerator(size, device=device)(count, generator).images)
 
 
 def make_step(
@@ -98,19 +99,17 @@ class Pretrainer:
         self.base_rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
 
     def train_step(self) -> float:
-        """One step on its own scenes; returns the loss, the mean error of the hidden patches."""
+        """One step on its own scenes; returns the loss, the mean error of the hidden patches.
+
+        Raises RuntimeError when loss or gradient is no finite number.
+        """
         recipe, autoencoder = self.recipe, self.autoencoder
         images, visible, hidden = make_step(recipe, self.step, self.device)
         for optimiser, rate in zip(self.optimisers, self.base_rates, strict=True):
             optimiser.param_groups[0]["lr"] = rate * recipe.rate_at(self.step)
         loss = autoencoder.hidden_error(autoencoder(images, visible), images, hidden, recipe.normalised).mean()
-        if not torch.isfinite(loss):
-            raise RuntimeError(f"the loss is {float(loss)} at step {self.step}: start again from the last saved state")
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
-        for optimiser in self.optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+        clipped_step(autoencoder.parameters(), self.optimisers, loss, self.step)
         self.step += 1
         decay = min(recipe.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -160,8 +159,9 @@ def pretrain(
 ) -> list[float]:
     """Pre-train to the end of the recipe, or for ``minutes``; returns the loss of every step that was made.
 
-    ``run``: a folder for ``state.pt`` and ``log.jsonl`` (a line every 20 steps); None keeps nothing. A keyboard
-    interrupt saves first. ``trainer.seconds`` counts seconds of the processor.
+    ``run``: a folder for ``state.pt`` and ``log.jsonl`` (a line every 20 steps); None keeps nothing. An interrupt ends
+    the step, saves and raises KeyboardInterrupt; a second one stops at once and saves nothing (`asked_to_stop`), no
+    more does an error. ``trainer.seconds`` counts seconds of the processor.
     """
     from tqdm import tqdm
 
@@ -171,8 +171,11 @@ def pretrain(
     bar = tqdm(total=recipe.steps, initial=trainer.step, disable=not progress, unit="step", mininterval=2)
     if run is not None:
         run.mkdir(parents=True, exist_ok=True)
-    try:
+        forget_after(run / "log.jsonl", trainer.step)
+    with bar, asked_to_stop() as asked:
         while trainer.step < recipe.steps and (minutes is None or time.monotonic() - started < 60 * minutes):
+            if asked():
+                break
             losses.append(trainer.train_step())
             trainer.seconds = before + time.process_time() - worked
             bar.update()
@@ -187,10 +190,10 @@ def pretrain(
             if run is not None and time.monotonic() - saved > save_every:
                 trainer.save(run / "state.pt")
                 saved = time.monotonic()
-    finally:
         if run is not None:
             trainer.save(run / "state.pt")
-        bar.close()
+    if asked():
+        raise KeyboardInterrupt
     return losses
 
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from samlite.image_encoder import patchify
+from samlite.learning.bootstrap import mean_interval
 from samlite.learning.evaluation import HELD_OUT_SEED, evaluate_scenes
 from samlite.learning.pretraining import ENCODER_SIZES, normalised_scenes
 from samlite.learning.recipe import Recipe, Stage
 from samlite.learning.training import Trainer, train
+from samlite.learning.weights import digest_of_state
 from samlite.masked_autoencoder import HIDDEN_SHARE, MaskedAutoencoder, hand_over_encoder, random_masking, take
 from samlite.sam import document_sam
 
@@ -57,7 +60,7 @@ def rebuilding_errors(
 ) -> dict[str, Float[np.ndarray, " n"]]:
     """Mean squared error of the hidden patches of each of ``count`` held-out scenes, for the model and the guesses.
 
-    In squared units of the normalised pixels: an error of 1 is one standard deviation of ImageNet's pixels.
+    In squared units of the normalised pixels: an error of 1 is the variance of ImageNet's pixels.
     """
     encoder = autoencoder.image_encoder
     errors: dict[str, list[float]] = {}
@@ -76,12 +79,10 @@ def rebuilding_errors(
 
 def summary(errors: dict[str, Float[np.ndarray, " n"]], draws: int = 2000) -> dict[str, dict[str, float]]:
     """Mean error with a 95 % interval (bootstrap over scenes), and how often the model is better than each guess."""
-    generator = np.random.default_rng(0)
     table = {}
     for name, values in errors.items():
-        means = values[generator.integers(0, len(values), (draws, len(values)))].mean(1)
-        low, high = np.quantile(means, [0.025, 0.975])
-        table[name] = {"error": float(values.mean()), "low": float(low), "high": float(high)}
+        mean, low, high = mean_interval(values, np.arange(len(values)), resamples=draws)
+        table[name] = {"error": mean, "low": low, "high": high}
         if name != MODEL_NAME:
             table[name]["model better in"] = float((errors[MODEL_NAME] < values).mean())
     return {name: {key: round(value, 4) for key, value in row.items()} for name, row in table.items()}
@@ -131,9 +132,21 @@ def segmentation_after(
     """Train a small SAM, its encoder pre-trained or (None) not, and score it on held-out scenes.
 
     Everything else is the same: decoder, scenes, clicks, steps, learning rates. ``run`` keeps the state, so that a run
-    that was stopped goes on, and the figures, which are not measured twice.
+    that was stopped goes on, and the figures, which are not measured twice; and what they come from (``made_from``).
+    Raises ValueError when they come from another encoder or recipe.
     """
-    told = run / "figures.json"
+    made_from = {
+        "encoder": digest_of_state(autoencoder.image_encoder.state_dict()) if autoencoder is not None else "nothing",
+        "recipe": asdict(recipe), "held-out scenes": scenes,
+    }  # fmt: skip
+    told, origin = run / "figures.json", run / "made_from.json"
+    text = json.dumps(made_from, indent=1) + "\n"
+    if told.exists() or (run / "state.pt").exists():
+        if not origin.exists() or origin.read_text() != text:
+            raise ValueError(f"{run} is of another encoder or recipe: delete it, or choose another --run folder")
+    else:
+        run.mkdir(parents=True, exist_ok=True)
+        origin.write_text(text)
     if told.exists():
         return json.loads(told.read_text())
     trainer = Trainer(recipe)

@@ -1,7 +1,8 @@
 """What a training run is made of: the recipe, and the batch of scenes that follows from it and a step's number."""
 
+import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +13,21 @@ from samlite.learning import simulate
 from samlite.learning.scenes import SceneGenerator
 from samlite.learning.shares import Share
 from samlite.sam import PIXEL_MEAN, PIXEL_STD
+
+SCHEDULE = ("stages", "rate", "warm_up", "decay", "ramp")  # of a recipe: what may change for steps to come
+
+
+def normalised(pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """RGB in 0…255 → ImageNet mean and deviation removed, as ``Sam.normalise`` does; nothing is padded."""
+    mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    return (pixels - mean) / std
+
+
+def check_at_least(recipe: object, **lowest: int) -> None:
+    """Raises ValueError that names the first of a recipe's numbers below what is asked: ``warm_up=1``, ``decay=0``."""
+    for name, low in lowest.items():
+        if getattr(recipe, name) < low:
+            raise ValueError(f"{name} is {getattr(recipe, name)}: at least {low} is needed")
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,9 @@ class Recipe:
     average: float = 0.996  # exponential moving average of the weights
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_at_least(self, steps=1, warm_up=1, decay=0, ramp=0)
+
     @property
     def steps(self) -> int:
         return sum(stage.steps for stage in self.stages)
@@ -58,6 +77,15 @@ class Recipe:
                 return stage
             step -= stage.steps
         return self.stages[-1]
+
+    def until(self, step: int) -> tuple[Stage, ...]:
+        """The stages as far as ``step``, the last of them cut short: what a state of that step was trained on."""
+        done: list[Stage] = []
+        for stage in self.stages:
+            if step > 0:
+                done.append(replace(stage, steps=min(stage.steps, step)))
+            step -= stage.steps
+        return tuple(done)
 
     def rate_at(self, step: int) -> float:
         """The share of the full learning rate: warm-up, plateau, linear decay."""
@@ -96,8 +124,7 @@ def make_batch(recipe: Recipe, step: int, device: torch.device | str = "cpu") ->
     detail = progress * torch.where(uniform[0] < recipe.full_share, 1.0, uniform[1])
     fewest, most = recipe.shapes
     scenes = SceneGenerator(stage.image_size, most, device, fewest, recipe.scale)(stage.batch, generator, detail)
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-    images, labels = frame_as_photo((scenes.images - mean) / std, scenes.labels, uniform[2])
+    images, labels = frame_as_photo(normalised(scenes.images), scenes.labels, uniform[2])
     clicks = simulate.sample_clicks(labels, recipe.clicks, generator, recipe.favour_small, recipe.favour_ambiguous)
     return Batch(images, labels, *clicks)
 
@@ -133,4 +160,10 @@ def batches(recipe: Recipe, first_step: int, device: torch.device, workers: int)
     steps = range(first_step, recipe.steps)
     if device.type != "cpu":
         return (make_batch(recipe, step, device) for step in steps)
-    return iter(DataLoader(SceneBatches(recipe), batch_size=None, sampler=steps, num_workers=workers))
+    alone = {"batch_size": None, "sampler": steps, "num_workers": workers, "worker_init_fn": _leave_interrupts}
+    return iter(DataLoader(SceneBatches(recipe), **alone))
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C reaches all processes at once; the one that trains finishes its step and then ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

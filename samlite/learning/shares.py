@@ -55,6 +55,14 @@ class Share:
         distributed.broadcast(flag, 0)
         return bool(flag)
 
+    def any(self, answer: bool) -> bool:
+        """Whether one process at least says so, told to all of them."""
+        if self.of == 1:
+            return answer
+        flag = torch.tensor([float(answer)], device=_device_of_group())
+        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+        return bool(flag)
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module; in one of several processes, one whose gradients are averaged with the others'."""
         if self.of == 1:

@@ -49,11 +49,13 @@ def sample_clicks(
     favour_small: float | int = 0.0,
     favour_ambiguous: float | int = 1.0,
 ) -> tuple[Float[Tensor, "b p 2"], Int[Tensor, "b p"]]:
-    """First clicks and the level that each of them means: every region of a level is as likely as any other.
+    """First clicks and the level that each of them means; large and small regions of a level are about as likely.
 
-    ``favour_small``: the chance of a region falls with this power of its area. ``favour_ambiguous``: places where the
-    three levels are three different regions are so many times as likely. Inside a region the click prefers the
-    interior. Points are (x, y) in pixels.
+    A pixel is drawn by (1 + depth)² / area, depth 0 to 3 (`interior_depth`): inside a region the click prefers the
+    interior, and the chance of a region is proportional to the mean of (1 + depth)² over it, so that a plump one is
+    clicked more often than a thin one. ``favour_small``: the chance also falls with this power of the area.
+    ``favour_ambiguous``: places where the three levels are three different regions are so many times as likely.
+    Points are (x, y) in pixels.
     """
     batch, levels, size, _ = labels.shape
     area = region_areas(labels)

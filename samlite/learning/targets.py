@@ -27,7 +27,8 @@ class Example(NamedTuple):
 def scene_examples(size: int, count: int, targets: int = 4, seed: int = HELD_OUT_SEED) -> Iterator[Example]:
     """``count`` generated scenes of ``size``×``size`` pixels, ``targets`` regions each: subparts, parts and wholes.
 
-    Regions are drawn as training draws them, so the same one may come twice. The same seed gives the same scenes.
+    Regions are drawn as training draws them (`simulate.sample_clicks`: a plump one more often than a thin one), so the
+    same one may come twice. The same seed gives the same scenes.
     """
     for k in range(count):
         generator = torch.Generator().manual_seed(seed + k)

@@ -7,11 +7,12 @@ follows from (seed, step), so that a run that was killed goes on exactly as if i
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from einops import rearrange, repeat
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,9 +22,11 @@ from samlite.learning import simulate
 from samlite.learning.affinity import AffinityHead
 from samlite.learning.initialise import initialise
 from samlite.learning.losses import iou_loss, level_by_level, minimum_over_masks, pairwise_iou, pairwise_mask_loss
-from samlite.learning.optimiser import build_optimisers
-from samlite.learning.recipe import Batch, Recipe, batches, make_batch, step_generator
+from samlite.learning.optimiser import build_optimisers, clipped_step
+from samlite.learning.recipe import SCHEDULE, Batch, Recipe, Stage, batches, make_batch, step_generator
+from samlite.learning.resume import asked_to_stop, forget_after
 from samlite.learning.shares import WHOLE, Share
+from samlite.registry import TRAINED_HERE_THRESHOLDS
 from samlite.sam import Sam, document_sam
 
 LEVELS_WEIGHT = 0.7  # of the loss that gives each mask its level, against the minimum over masks
@@ -90,15 +93,19 @@ def training_loss(
 
 def second_round_loss(
     sam: Sam,
-    embedding: Tensor,
-    click: Tensor,
-    target: Tensor,
-    previous: Tensor,
+    embedding: Float[Tensor, "n c g g"],
+    click: Float[Tensor, "n 1 2"],
+    target: Float[Tensor, "n h w"],
+    previous: Float[Tensor, "n h w"],
     stride: int,
     generator: torch.Generator,
     share: Share = WHOLE,
-) -> Tensor:
-    """One more prompt, of a kind drawn for the whole batch, with one right answer each."""
+) -> Float[Tensor, ""]:
+    """One more prompt, of a kind drawn for the whole batch, with one right answer each; the mean loss of its rounds.
+
+    N prompts: ``embedding`` (N, C, G, G), ``click`` (N, 1, 2) in input pixels, ``target`` and ``previous`` (the logits
+    of the first answer) (N, H, W) in the low-res frame, ``stride`` input pixels a low-res cell.
+    """
     weights = torch.tensor(list(SECOND_ROUNDS.values()), device=click.device)
     kind = list(SECOND_ROUNDS)[int(torch.multinomial(weights, 1, generator=generator))]
     foreground = torch.ones(len(click), 1, dtype=torch.long, device=click.device)
@@ -145,6 +152,7 @@ class Trainer:
         self.recipe, self.share = recipe, share
         self.step = 0
         self.seconds = 0.0
+        self.history: dict[str, object] = {}  # whatever a run should remember of its beginning; kept with the state
         torch.manual_seed(recipe.seed)
         self.sam = self.build(recipe.stages[0].image_size)
         if start_from is None:
@@ -160,24 +168,26 @@ class Trainer:
 
     def build(self, image_size: int) -> Sam:
         """The recipe's model at an input size, with the fast exact decoder."""
-        return use_folded_decoder(document_sam(image_size=image_size, **self.recipe.model))
+        return use_folded_decoder(self._plain(image_size))
+
+    def _plain(self, image_size: int) -> Sam:
+        sam = document_sam(image_size=image_size, **self.recipe.model)
+        sam.automatic_thresholds = TRAINED_HERE_THRESHOLDS
+        return sam
 
     def build_optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
         """Muon and AdamW for the model, and another AdamW for the helper that is thrown away."""
         return *build_optimisers(self.sam), torch.optim.AdamW(self.affinity.parameters(), lr=1.5e-3, weight_decay=0.0)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
+        """One step on its batch; figures for the log. Raises RuntimeError when loss or gradient is no finite number."""
         recipe = self.recipe
         for optimiser, rate in zip(self.optimisers, self.base_rates, strict=True):
             optimiser.param_groups[0]["lr"] = rate * recipe.rate_at(self.step)
         loss, figures = self.loss(batch.cut(self.share), recipe, self.step, self.share)
-        if not torch.isfinite(loss):
-            raise RuntimeError(f"the loss is {float(loss)} at step {self.step}: start again from the last saved state")
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.sam.parameters(), 1.0)
-        for optimiser in self.optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+        advice = f"the last saved state is as it was; go on from it with a smaller rate than {recipe.rate:g}"
+        clipped_step(self.sam.parameters(), self.optimisers, loss, self.step, advice, self.share)
         self.step += 1
         decay = min(recipe.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -209,7 +219,7 @@ class Trainer:
 
     def averaged(self) -> Sam:
         """The model with averaged weights, in eval mode: what evaluation and shipping use."""
-        sam = document_sam(image_size=self.sam.image_size, **self.recipe.model)
+        sam = self._plain(self.sam.image_size)
         sam.load_state_dict(self.average)
         return sam.to(self.sam.device).eval()
 
@@ -224,23 +234,32 @@ class Trainer:
             "recipe": asdict(self.recipe), "step": self.step, "seconds": self.seconds,
             "image_size": self.sam.image_size, "model": self.sam.state_dict(), "average": self.average,
             "affinity": self.affinity.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers], "history": self.history,
         }  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path, alone=True) as unfinished:
             torch.save(state, unfinished)
 
     def load(self, path: Path) -> None:
-        """Go on where ``save`` left off. Raises ValueError when the state belongs to another model or seed."""
+        """Go on where ``save`` left off, with the ``history`` that was saved.
+
+        The recipe may have another schedule for what is to come (``SCHEDULE``: later stages, rates, ramp). Raises
+        ValueError when anything else differs, or the stages as far as the saved step.
+        """
         state = torch.load(path, map_location=self.sam.device, weights_only=True)
-        mine = asdict(self.recipe)
-        for key in ("model", "seed"):
-            if state["recipe"][key] != mine[key]:
+        theirs, mine = dict(state["recipe"]), asdict(self.recipe)
+        stages = tuple(Stage(**stage) for stage in theirs["stages"])
+        theirs["stages"] = replace(self.recipe, stages=stages).until(state["step"])
+        mine["stages"] = self.recipe.until(state["step"])
+        for key in ("stages", *(name for name in mine if name not in SCHEDULE)):
+            if theirs.get(key) != mine[key]:
+                what = f"{key} as far as step {state['step']}" if key == "stages" else key
                 raise ValueError(
-                    f"{path} was trained with {key} {state['recipe'][key]}, this recipe has {mine[key]}: "
+                    f"{path} was trained with {what} {theirs.get(key)}, this recipe has {mine[key]}: "
                     "choose another --run folder, or delete this one to start anew"
                 )
         self.step, self.seconds = state["step"], state["seconds"]
+        self.history = state.get("history", self.history)
         if state["image_size"] != self.sam.image_size:
             self.sam = self.build(state["image_size"]).to(self.sam.device).train()
             self.loss = self.share.wrap(TrainingLoss(self.sam, self.affinity))
@@ -253,7 +272,10 @@ class Trainer:
 
 
 def resized_state(state: dict[str, Tensor], sam: Sam) -> dict[str, Tensor]:
-    """A state dict for the input size of ``sam``: the two tables of positions are interpolated, the rest is kept."""
+    """A state dict for the input size of ``sam``: the two tables of positions are interpolated, the rest is kept.
+
+    The encoder's table (G·G, D) and the prompt encoder's (C, G, G), from the old side of the grid G to the new one.
+    """
     grid = sam.image_encoder.grid_size
     name, table = "image_encoder.position_embedding", state["image_encoder.position_embedding"]
     old = int(len(table) ** 0.5)
@@ -277,7 +299,9 @@ def train(
     """Train to the end of the recipe, or for ``minutes``; True when the recipe is finished.
 
     The folder ``run`` gets ``state.pt`` (every ``save_every`` seconds and at the end) and ``log.jsonl`` (a line every
-    20 steps). A keyboard interrupt saves first. Several processes (``trainer.share``) stop together.
+    20 steps). An interrupt ends the step, saves and raises KeyboardInterrupt; a second one stops at once and saves
+    nothing (`asked_to_stop`), no more does an error: the file then holds the last good state. Several processes
+    (``trainer.share``) stop together.
     """
     from tqdm import tqdm
 
@@ -291,7 +315,10 @@ def train(
         total=recipe.steps, initial=trainer.step, disable=not (progress and share.leads), unit="step", mininterval=2
     )
     run.mkdir(parents=True, exist_ok=True)
-    try:
+    if share.leads:
+        forget_after(run / "log.jsonl", trainer.step)
+    interrupted = False
+    with bar, asked_to_stop() as asked:
         for batch in batches(recipe, trainer.step, trainer.sam.device, workers):
             trainer.enter_stage()
             figures = trainer.train_step(batch)
@@ -316,9 +343,10 @@ def train(
             if now - saved > save_every:
                 trainer.save(run / "state.pt")
                 saved = time.monotonic()
-            if minutes is not None and share.agree(now - started > 60 * minutes):
+            interrupted = share.any(asked())
+            if interrupted or (minutes is not None and share.agree(now - started > 60 * minutes)):
                 break
-    finally:
         trainer.save(run / "state.pt")
-        bar.close()
+    if interrupted:
+        raise KeyboardInterrupt
     return trainer.step >= recipe.steps

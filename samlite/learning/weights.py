@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import safe_open, save_file
+from torch import Tensor
 
 from samlite.files import whole_file
 from samlite.registry import TINY_WEIGHTS
@@ -88,6 +89,15 @@ def runs_of(training: dict) -> list[dict]:
     while runs[0].get("before"):
         runs.insert(0, runs[0]["before"])
     return runs
+
+
+def digest_of_state(state: dict[str, Tensor]) -> str:
+    """SHA-256 of a state dict, in hexadecimal: names, shapes and numbers as they lie in memory."""
+    sha = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        sha.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()
 
 
 def digest(path: Path) -> str:

@@ -5,7 +5,7 @@
 
 Nothing stays behind: hooks go, parameters get their values back, also after an error. An ablation at inference says
 what the *trained* model relies on. A model that had been trained without the thing might have found another way; that
-is another, dearer experiment.
+is another, more expensive experiment.
 """
 
 from __future__ import annotations

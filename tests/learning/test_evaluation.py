@@ -61,6 +61,22 @@ def test_an_empty_folder_is_named(tmp_path):
         evaluation.evaluate_photos(baselines()["three discs"], tmp_path)
 
 
+def test_photos_without_a_target_are_not_counted(folder):
+    labels = np.zeros((40, 60), np.uint8)
+    labels[5, 5] = 1
+    (folder / "masks").mkdir()
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(folder / "speck.jpg")
+    Image.fromarray(labels).save(folder / "masks" / "speck.png")
+    discs = baselines()["three discs"]
+    assert evaluation.evaluate_photos(discs, folder)["photos"] == 2
+    with pytest.raises(ValueError, match="no mask of the 3 photos of .* covers at least 90.00% of its photo"):
+        evaluation.evaluate_photos(discs, folder, smallest=0.9)
+    with pytest.raises(ValueError, match="count is 0: at least one scene"):
+        evaluation.evaluate_scenes(document_sam(image_size=32, **SIZES), 0)
+    with pytest.raises(ValueError, match="no target"):
+        evaluation.Scores([], []).summary()
+
+
 def test_a_model_goes_through_the_predictor(folder):
     torch.manual_seed(0)
     sam = document_sam(image_size=32, **SIZES).eval()

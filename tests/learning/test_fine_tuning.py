@@ -6,6 +6,8 @@ import torch
 
 from samlite.learning import fine_tuning
 from samlite.learning.fine_tuning import FineTuner, FineTuning, check_masks, embed, fine_tune, measure
+from samlite.learning.losses import pairwise_iou, pairwise_mask_loss
+from samlite.learning.peers import both
 from samlite.mask_decoder import MaskDecoder
 from samlite.released.sam import released_sam
 from samlite.sam import document_sam
@@ -94,6 +96,8 @@ def test_settings_decide_everything(two_pictures):
         FineTuning(boxes=2)
     with pytest.raises(ValueError, match="rate is 0"):
         FineTuning(rate=0.0)
+    with pytest.raises(ValueError, match="warm_up is 0"):
+        FineTuning(warm_up=0)
 
 
 def test_targets_are_covered_shares_and_padding_is_not_covered():
@@ -104,12 +108,78 @@ def test_targets_are_covered_shares_and_padding_is_not_covered():
     assert (target[:8, :8] == 1).all() and target[8:].sum() == 0 and target[:, 8:].sum() == 0
 
 
+def test_padding_is_neither_counted_nor_clicked(two_pictures):
+    """A model that answers "yes" everywhere: what it says outside the photo changes no figure and draws no click."""
+    masks = np.zeros((2, 24, 48), bool)
+    masks[0, :12, :24], masks[1, 12:, 24:] = True, True
+    examples = embed(document(), [("wide", np.zeros((24, 48, 3), np.uint8), masks)])
+    assert examples.outside.shape == (1, 16, 16)
+    assert not examples.outside[0, :8].any() and examples.outside[0, 8:].all()
+    everything = torch.full((2, 3, 16, 16), 5.0, requires_grad=True)
+    inside = examples.without_padding(everything, torch.tensor([0, 1]))
+    assert (inside[:, :, :8] == 5).all() and (inside[:, :, 8:] < 0).all()
+    inside.sum().backward()
+    assert everything.grad[:, :, 8:].abs().max() == 0
+    overlap = pairwise_iou(inside.detach(), examples.targets[:, None])[..., 0]
+    assert overlap[0, 0] == pytest.approx(float((examples.targets[0] > 0.5).sum()) / 128)
+    of_loss = pairwise_mask_loss(inside, examples.targets[:, None])
+    assert of_loss.isfinite().all() and torch.equal(
+        of_loss, pairwise_mask_loss(inside.detach() - 1e3 * examples.outside[0].float(), examples.targets[:, None])
+    )
+    assert embed(document(), [(name, photo[:48, :48], masks[:1, :48, :48]) for name, photo, masks in two_pictures]
+                 ).outside.sum() == 0  # fmt: skip
+
+
+@pytest.mark.parametrize("build", [document, released])
+def test_clicks_of_a_step_and_of_a_measurement_lie_on_the_photo(build, monkeypatch):
+    """On a photo with much padding, and a model that covers all of it."""
+    sam, clicks = build(), []
+    examples = embed(sam, [picture(0, 48, 160)])
+    real, choose = fine_tuning.simulate.correcting_clicks, sam.mask_decoder.choose_masks
+
+    def listening(*arguments):
+        point, label = real(*arguments)
+        clicks.append(point)
+        return point, label
+
+    monkeypatch.setattr(fine_tuning.simulate, "correcting_clicks", listening)
+    monkeypatch.setattr(sam.mask_decoder, "choose_masks", lambda *args: (choose(*args)[0].abs() + 1, choose(*args)[1]))
+    measure(sam, examples, clicks=2)
+    for boxes in (0, 1):
+        settings = FineTuning(prompts=4, boxes=boxes)
+        fine_tuning.prompted_loss(sam, examples, settings, torch.Generator().manual_seed(0))
+    inside = ~examples.outside[0]
+    places = (torch.cat(clicks) / 2).long()
+    assert len(places) and inside[places[:, 1], places[:, 0]].all()
+
+
+@pytest.mark.parametrize("build", [document, released])
+def test_thresholds_go_along(build, two_pictures):
+    sam = build()
+    sam.automatic_thresholds, sam.mask_threshold, sam.image_format = (0.3, 0.2), 0.5, "BGR"
+    tuned = fine_tune(sam, embed(sam, two_pictures), FineTuning(steps=1, prompts=2))
+    for made in (tuned, *both(sam)):
+        assert (made.automatic_thresholds, made.mask_threshold, made.image_format) == ((0.3, 0.2), 0.5, "BGR")
+
+
+def test_a_choice_without_objects_names_its_photos(two_pictures):
+    name, photo, masks = picture(0)
+    photo, masks = photo.repeat(10, 0).repeat(10, 1), masks.repeat(10, 1).repeat(10, 2)
+    speck = np.zeros((1, 480, 640), bool)
+    speck[:, 100:104, 100:104] = True
+    examples = embed(document(), [(name, photo, masks), ("speck", photo, speck), ("other speck", photo, speck)])
+    with pytest.raises(ValueError, match="no object in speck, other speck: every mask there covers less than one"):
+        examples.of_photos([1, 2])
+    assert len(examples.of_photos([0, 1]).targets) == 2
+
+
 def test_photos_can_be_chosen(two_pictures):
     examples = embed(document(), [*two_pictures, picture(2)])
     chosen = examples.of_photos([2, 0])
     assert chosen.names == ["picture 2", "picture 0"] and chosen.photo_of.tolist() == [1, 1, 0, 0]
     assert torch.equal(chosen.embeddings[0], examples.embeddings[2])
     assert torch.equal(chosen.targets[:2], examples.targets[:2])
+    assert torch.equal(chosen.outside, examples.outside[[2, 0]])
 
 
 def spoiled(**changes):
@@ -156,6 +226,8 @@ def test_a_loss_that_is_no_number_stops(two_pictures, monkeypatch):
     sam = document()
     tuner = FineTuner(sam, embed(sam, two_pictures))
     nan = (torch.tensor(float("nan"), requires_grad=True), {})
+    before = {name: value.clone() for name, value in tuner.sam.state_dict().items()}
     monkeypatch.setattr(fine_tuning, "prompted_loss", lambda *_: nan)
-    with pytest.raises(RuntimeError, match="try a smaller rate than 0.0003"):
+    with pytest.raises(RuntimeError, match="the loss is nan, .* at step 0: try a smaller rate than 0.0003"):
         tuner.train_step()
+    assert all(torch.equal(value, before[name]) for name, value in tuner.sam.state_dict().items())

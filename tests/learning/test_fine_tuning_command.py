@@ -126,7 +126,10 @@ def test_a_bad_folder_gets_one_sentence(folder, small, tmp_path, capsys, spoil, 
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--model", "vit_b", "-o", "a.safetensors"], "--checkpoint vit_b to download it"),
+        (["--model", "vit_b", "-o", "a.safetensors"], "--checkpoint vit_b downloads it once"),
+        (["--model", "document_vit_h", "-o", "a.safetensors"], "nobody has trained document_vit_h"),
+        (["--model", "a.safetensors", "--checkpoint", "b", "-o", "c.safetensors"], "name one of them"),
+        (["--model", "vit_l", "--checkpoint", "vit_b", "-o", "a.safetensors"], "the weights of vit_b, not of vit_l"),
         (["-o", "a.pth"], "must end in .safetensors"),
         (["-o", "sam_vit_b_01ec64.safetensors"], "Meta's own weights"),
         (["-o", "a.safetensors", "--hold-out", "1"], "--hold-out is 1.0"),
@@ -136,6 +139,30 @@ def test_a_bad_folder_gets_one_sentence(folder, small, tmp_path, capsys, spoil, 
 def test_bad_arguments(folder, capsys, words, message):
     assert main(["fine-tune", str(folder), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_masks_with_capital_letters_belong_to_photos_too(folder):
+    command.check_every_mask_has_a_photo(folder)
+    Image.fromarray(np.full((40, 60), 255, np.uint8)).save(folder / "masks" / "other.PNG")
+    with pytest.raises(ValueError, match="other.PNG is the mask of no photo"):
+        command.check_every_mask_has_a_photo(folder)
+
+
+def test_a_half_without_objects_is_named(folder, small, tmp_path, capsys):
+    """Where all of its masks are smaller than a cell: the photo that is held out, then those to learn from."""
+    learn, held_out = command.split(3, 0.2, 0)
+    speck = np.zeros((40, 60), np.uint8)
+    speck[3, 3] = 255
+    words = ["fine-tune", str(folder), "--model", str(small), "-o", str(tmp_path / "a.safetensors"), *QUICK]
+    Image.fromarray(speck).save(folder / "masks" / f"photo{held_out[0]}.png")
+    assert main(words) == 2
+    assert f"no object in photo{held_out[0]}.jpg: every mask there" in capsys.readouterr().err
+    for index in learn:
+        Image.fromarray(speck).save(folder / "masks" / f"photo{index}.png")
+    speck[8:30, 5:25] = 255
+    Image.fromarray(speck).save(folder / "masks" / f"photo{held_out[0]}.png")
+    assert main(words) == 2
+    assert f"no object in photo{learn[0]}.jpg, photo{learn[1]}.jpg" in capsys.readouterr().err
 
 
 def test_photos_are_split_once_and_for_all():

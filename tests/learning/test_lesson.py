@@ -55,6 +55,11 @@ def test_settings_of_the_loss_do_what_they_say():
     assert float(minimum_over_masks(pairwise, 1.0)) == 2 and float(minimum_over_masks(pairwise, 0.0)) == 1
 
 
+def test_a_loss_that_is_no_number_stops():
+    with pytest.raises(RuntimeError, match="the loss is nan, .* at step 0: try a smaller learning rate"):
+        lesson.train_small(SHORT, lambda pairwise, level: pairwise.mean((1, 2)) * float("nan"))
+
+
 def test_the_three_ways():
     pairwise = torch.rand(5, 3, 3)
     level = torch.tensor([0, 1, 2, 0, 1])

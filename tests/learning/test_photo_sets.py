@@ -145,6 +145,69 @@ def test_photos_come_by_name_and_those_without_masks_are_left_out(tmp_path):
     assert [each.name for each in read_photo_set(tmp_path)] == ["a[1].jpg", "b.jpg"]
 
 
+@pytest.mark.parametrize("place", ["masks", "."])
+def test_a_mask_belongs_to_the_photo_with_the_longer_name(tmp_path, place):
+    for name in ("scan.jpg", "scan.1.jpg"):
+        photo(tmp_path / name)
+    numbered(tmp_path / place / "scan.cup.PNG", square())
+    numbered(tmp_path / place / "scan.1.cup.png", square(), bar())
+    (tmp_path / "masks/scan.1").mkdir(parents=True)
+    numbered(tmp_path / "masks/scan.1/third.PNG", bar())
+    if place == "masks":
+        numbered(tmp_path / "masks/scan.1.png", square())
+    found = {each.name: len(each.read()[1]) for each in read_photo_set(tmp_path)}
+    assert found == {"scan.jpg": 1, "scan.1.jpg": 3 + (place == "masks")}
+
+
+def test_a_name_that_fits_a_photo_and_a_mask_is_refused(tmp_path):
+    for name in ("scan.jpg", "scan.1.jpg"):
+        photo(tmp_path / name)
+    numbered(tmp_path / "scan.1.png", square())
+    with pytest.raises(PhotoSetError, match="scan.1.png may be a mask of the photo scan, or of the photo scan.1: put"):
+        read_photo_set(tmp_path)
+
+
+def soft(values=255, kind=np.uint8):
+    """A disc whose edge goes over some pixels."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    distance = np.hypot(y - 10, x - 15)
+    return (np.clip(9 - distance, 0, 1) * values).astype(kind)
+
+
+@pytest.mark.parametrize("name", ["masks/a.png", "a.0.png", "a.cup.png"])
+@pytest.mark.parametrize("picture", [soft(), soft(65535, np.uint16), np.dstack([soft()] * 3)])
+def test_a_soft_edge_is_not_many_objects(tmp_path, name, picture):
+    photo(tmp_path / "a.jpg")
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(picture).save(tmp_path / name)
+    with pytest.raises(PhotoSetError, match=r"a.*png looks like one mask with a soft edge: \d+ values .*white"):
+        [each.read() for each in read_photo_set(tmp_path)]
+
+
+def test_many_numbers_are_many_objects(tmp_path):
+    """Of about the same size, up to 255; and few numbers, the last one large."""
+    photo(tmp_path / "a.jpg", 64, 64)
+    numbers = np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(4, 0).repeat(4, 1)
+    numbered(tmp_path / "masks/a.png", numbers)
+    ((_, masks),) = (each.read() for each in read_photo_set(tmp_path))
+    assert len(masks) == 255
+    few = np.full((64, 64), 255, np.uint8)
+    few[:8], few[8:10, :9], few[12:14, :9] = 0, 1, 2
+    numbered(tmp_path / "masks/a.png", few)
+    ((_, masks),) = (each.read() for each in read_photo_set(tmp_path))
+    assert len(masks) == 3
+
+
+def test_other_json_hides_nothing(tmp_path):
+    lay_out(tmp_path, "coco")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "instances.json").rename(tmp_path / "annotations" / "instances.json")
+    (tmp_path / "settings.json").write_text('{"image": "x.jpg"}')
+    (tmp_path / "list.json").write_text("[1, 2]")
+    (only,) = read_photo_set(tmp_path)
+    assert np.array_equal(only.read()[1], [square(), bar()])
+
+
 def test_packed_counts_by_hand():
     # 0, 3, 2: one group each, "0", "3", "2". The fourth number, 40, is written as 40 − 3 = 37 = 1·32 + 5: the group 5
     # with the bit for "more" (5 + 32 + 48 = 85, "U"), then 1 (49, "1"). The fifth, 1, as 1 − 2 = −1: 31 + 48, "O".

@@ -1,6 +1,7 @@
 """Pre-training resumes exactly, ships what it made, and learns; the baselines it is measured against are right."""
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,18 +64,32 @@ def test_another_recipe_is_refused(undisturbed, tmp_path):
 
 
 def test_an_interrupt_saves_first(tmp_path, monkeypatch):
+    """After the step in which it came; a second one, in the middle of a step, leaves the file as it is."""
     trainer = Pretrainer(SHORT)
-    step = trainer.train_step
+    first, interrupts = trainer.optimisers[0], {2: 1, 4: 2}
+    step = first.step
 
     def interrupted():
-        if trainer.step == 3:
-            raise KeyboardInterrupt
-        return step()
+        step()
+        for _ in range(interrupts.get(trainer.step, 0)):
+            signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(trainer, "train_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(first, "step", interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(trainer, tmp_path, progress=False)
+        assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3
+
+
+def test_a_loss_that_is_no_number_saves_nothing(tmp_path):
+    trainer = Pretrainer(SHORT)
+    trainer.save(tmp_path / "state.pt")
+    with torch.no_grad():
+        next(trainer.autoencoder.parameters()).fill_(float("nan"))
+    with pytest.raises(RuntimeError, match="the loss is nan, .* at step 0: try a smaller learning rate"):
         pretrain(trainer, tmp_path, progress=False)
-    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)["model"]
+    assert all(value.isfinite().all() for value in saved.values())
 
 
 def test_every_scene_comes_with_several_maskings():
@@ -187,6 +202,34 @@ def test_both_trainings_of_a_small_sam_start_alike_but_for_the_encoder(tmp_path,
         assert same or trained, name
         if name == "image_encoder.position_embedding":
             assert torch.equal(started["pre-trained"][name], autoencoder.image_encoder.position_embedding)
+
+
+def test_figures_of_another_encoder_or_recipe_are_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "train", lambda trainer, run, **_: trainer.save(run / "state.pt"))
+    scored = {kind: {"oracle": 0.5} for kind in ("1 click", "3 clicks", "box")}
+    monkeypatch.setattr(figures, "evaluate_scenes", lambda *_, **__: scored)
+    recipe = figures.segmentation_recipe(MODEL, steps=2)
+    torch.manual_seed(0)
+    one, other = build_autoencoder(MODEL), build_autoencoder(MODEL)
+    first = figures.segmentation_after(recipe, one, tmp_path)
+    assert figures.segmentation_after(recipe, one, tmp_path) == first  # not measured twice
+    for again in ((recipe, other), (recipe, None), (figures.segmentation_recipe(MODEL, steps=3), one)):
+        with pytest.raises(ValueError, match="of another encoder or recipe: delete it"):
+            figures.segmentation_after(*again, tmp_path)
+    (tmp_path / "figures.json").unlink()
+    with pytest.raises(ValueError, match="of another encoder"):
+        figures.segmentation_after(recipe, other, tmp_path)  # nor is its state gone on from
+
+
+def test_the_log_of_another_run_is_not_taken(tmp_path, monkeypatch):
+    import samlite.learning.pretrain_command as command
+
+    for name, seed in (("shipped", 0), ("run", 1)):
+        torch.manual_seed(seed)
+        save_autoencoder(build_autoencoder(MODEL), MODEL, tmp_path / name / WEIGHTS.name, {})
+    monkeypatch.setattr(command, "WEIGHTS", tmp_path / "shipped" / WEIGHTS.name)
+    with pytest.raises(ValueError, match="which is measured: choose the --run that was shipped"):
+        command.measure(tmp_path / "out.json", tmp_path / "run")
 
 
 RESULTS = json.loads((ROOT / "book" / "results" / "masked_autoencoder.json").read_text(encoding="utf-8"))

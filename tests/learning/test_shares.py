@@ -50,6 +50,34 @@ def test_two_processes_train_the_same_model_as_one(tmp_path):
     assert logs == ["", ""]  # fewer than 20 steps
 
 
+ONE_LOSS_IS_NO_NUMBER = """
+from samlite.learning.recipe import Recipe, Stage, make_batch
+from samlite.learning.shares import join, leave
+from samlite.learning.training import Trainer
+recipe = {recipe}
+share, device = join("cpu")
+trainer, batch = Trainer(recipe, share=share), make_batch(recipe, 0)
+batch.images[2:] = float("nan")  # the second process's scenes
+try:
+    trainer.train_step(batch)
+except RuntimeError as error:
+    assert "at step 0: the last saved state is as it was" in str(error)
+    print(f"process {{share.rank}} stopped", flush=True)
+leave()
+"""
+
+
+def test_a_loss_that_is_no_number_in_one_process_stops_both(tmp_path):
+    """Neither waits for the other one, who will not come."""
+    script = tmp_path / "both.py"
+    script.write_text(ONE_LOSS_IS_NO_NUMBER.format(recipe=SHORT))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(torchrun, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=500)
+    assert done.returncode == 0, done.stderr[:3000]
+    assert all(f"process {rank} stopped" in done.stdout for rank in (0, 1))
+
+
 def test_shares_put_together_are_the_batch():
     batch = make_batch(SHORT, 0)
     halves = [batch.cut(Share(rank, 2)) for rank in (0, 1)]
@@ -90,7 +118,7 @@ def test_alone_there_is_nothing_to_join(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     share, device = join("cpu")
     assert share == Share() and share.leads and device == "cpu"
-    assert share.agree(True) and share.mean({"a": 2.0}) == {"a": 2.0}
+    assert share.agree(True) and share.any(True) and not share.any(False) and share.mean({"a": 2.0}) == {"a": 2.0}
     module = torch.nn.Linear(1, 1)
     assert share.wrap(module) is module
 

@@ -1,6 +1,7 @@
 """Training resumes exactly, changes size without forgetting, and learns."""
 
 import json
+import signal
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 
 from samlite.learning.optimiser import Muon, build_optimisers, orthogonalise
 from samlite.learning.recipe import Recipe, Stage, make_batch
+from samlite.learning.resume import forget_after
 from samlite.learning.training import Trainer, resized_state, train
+from samlite.registry import TRAINED_HERE_THRESHOLDS
 from samlite.sam import document_sam
 
 MODEL = {"patch_size": 8, "width": 32, "depth": 2, "heads": 2, "channels": 32, "decoder_heads": 4, "decoder_mlp": 64}
@@ -48,26 +51,132 @@ def test_a_worker_process_makes_the_same_scenes(undisturbed, tmp_path):
     assert same_weights(trainer.sam.state_dict(), undisturbed[0].sam.state_dict())
 
 
-def test_an_interrupt_saves_first(tmp_path, monkeypatch):
-    trainer = Trainer(SHORT)
-    step = trainer.train_step
+def at_step(trainer, number, monkeypatch, then):
+    """Let ``then`` happen in the middle of a step: between its two optimisers."""
+    first = trainer.optimisers[0]
+    step = first.step
 
-    def interrupted(batch):
-        if trainer.step == 3:
-            raise KeyboardInterrupt
-        return step(batch)
+    def disturbed():
+        step()
+        if trainer.step == number:
+            then()
 
-    monkeypatch.setattr(trainer, "train_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(trainer, tmp_path, progress=False)
+    monkeypatch.setattr(first, "step", disturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_step_and_saves(undisturbed, tmp_path, monkeypatch, number):
+    """What is saved is whole: the run goes on to the very weights of one that nobody disturbed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        trainer = Trainer(SHORT)
+        at_step(trainer, 2, monkeypatch, lambda: signal.raise_signal(number))
+        with pytest.raises(KeyboardInterrupt):
+            train(trainer, tmp_path, progress=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3
+    second = Trainer(SHORT)
+    second.load(tmp_path / "state.pt")
+    assert train(second, tmp_path, progress=False)
+    assert same_weights(second.sam.state_dict(), undisturbed[0].sam.state_dict())
 
 
-def test_another_seed_or_model_is_refused(undisturbed):
+def twice():
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+
+
+def broken():
+    raise OSError("the disk is full")
+
+
+@pytest.mark.parametrize("then, error", [(twice, KeyboardInterrupt), (broken, OSError)])
+def test_half_a_step_is_never_saved(tmp_path, monkeypatch, then, error):
+    trainer = Trainer(SHORT)
+    trainer.save(tmp_path / "state.pt")
+    at_step(trainer, 2, monkeypatch, then)
+    with pytest.raises(error):
+        train(trainer, tmp_path, progress=False)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("where", ["weights", "gradient"])
+def test_a_step_without_a_finite_number_changes_and_saves_nothing(tmp_path, monkeypatch, where):
+    trainer = Trainer(SHORT)
+    assert train(trainer, tmp_path, minutes=0, progress=False) is False
+    good = torch.load(tmp_path / "state.pt", weights_only=True)
+    if where == "weights":
+        with torch.no_grad():
+            trainer.sam.mask_decoder.mask_tokens.fill_(float("nan"))
+    else:
+        trainer.sam.mask_decoder.mask_tokens.register_hook(lambda gradient: gradient * float("inf"))
+    after = {name: value.clone() for name, value in trainer.sam.state_dict().items()}
+    with pytest.raises(RuntimeError, match="at step 1: the last saved state is as it was; .*smaller rate than 1"):
+        train(trainer, tmp_path, progress=False)
+    now = trainer.sam.state_dict()
+    assert all(torch.equal(value.nan_to_num(7), now[name].nan_to_num(7)) for name, value in after.items())
+    kept = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert kept["step"] == good["step"] == 1 and same_weights(kept["model"], good["model"])
+
+
+def test_another_recipe_is_refused(undisturbed, tmp_path):
     _, run = undisturbed
-    for other in (replace(SHORT, seed=1), replace(SHORT, model=MODEL | {"width": 48, "heads": 3})):
+    others = (
+        replace(SHORT, seed=1), replace(SHORT, model=MODEL | {"width": 48, "heads": 3}), replace(SHORT, clicks=4),
+        replace(SHORT, average=0.5), replace(SHORT, stages=(Stage(32, 3, 4), Stage(48, 5, 4))),
+        replace(SHORT, stages=(Stage(32, 4, 4), Stage(48, 4, 2))), replace(SHORT, stages=SHORT.stages[:1]),
+    )  # fmt: skip
+    for other in others:
         with pytest.raises(ValueError, match="choose another --run folder"):
             Trainer(other).load(run / "state.pt")
+
+
+def test_what_is_to_come_may_change(tmp_path):
+    """A longer stage, another one after it, other rates: a state goes on, with what it remembers of its beginning."""
+    first = Trainer(SHORT)
+    first.history = {"started from": "a.safetensors", "before": {"steps done": 3, "recipe": {"shapes": [2, 28]}}}
+    first.train_step(make_batch(SHORT, 0))
+    first.save(tmp_path / "state.pt")
+    other = replace(SHORT, stages=(Stage(32, 2, 4), Stage(40, 1, 2)), rate=0.5, warm_up=1, decay=1, ramp=1)
+    second = Trainer(other)
+    second.load(tmp_path / "state.pt")
+    assert second.history == first.history
+    assert train(second, tmp_path, progress=False) and second.step == 3 and second.sam.image_size == 40
+
+
+def test_a_state_without_a_history_is_read(tmp_path):
+    trainer = Trainer(SHORT)
+    trainer.save(tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    del state["history"]
+    torch.save(state, tmp_path / "state.pt")
+    trainer.history = {"started from": "nothing"}
+    trainer.load(tmp_path / "state.pt")
+    assert trainer.history == {"started from": "nothing"}
+
+
+def test_the_log_forgets_steps_that_are_made_again(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps({"step": step}) + "\n" for step in (20, 40, 60)) + '{"step": 8')
+    forget_after(log, 40)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [20, 40]
+    assert train(Trainer(SHORT), tmp_path, minutes=0, progress=False) is False
+    assert log.read_text() == ""
+    forget_after(tmp_path / "none.jsonl", 0)
+    assert not (tmp_path / "none.jsonl").exists()
+
+
+def test_a_recipe_that_divides_by_nothing_is_refused():
+    with pytest.raises(ValueError, match="warm_up is 0: at least 1 is needed"):
+        replace(SHORT, warm_up=0)
+    with pytest.raises(ValueError, match="decay is -1"):
+        replace(SHORT, decay=-1)
+
+
+def test_what_is_averaged_makes_automatic_masks_as_what_is_loaded():
+    assert Trainer(SHORT).averaged().automatic_thresholds == TRAINED_HERE_THRESHOLDS
 
 
 def test_seeds_decide_everything():

@@ -23,7 +23,7 @@ from samlite.automatic import SamAutomaticMaskGenerator
 from samlite.learning.text import shapes
 from samlite.learning.text.contrastive import SEEN_NUMBERS, Embeddings
 from samlite.learning.text.vocabulary import HELD_OUT, PAIRS, SEEN
-from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam
+from samlite.sam import Sam
 
 MEASURE_SEED = 20_000_003  # of scenes that no training run draws
 OBJECTS = 4
@@ -71,10 +71,9 @@ def masks_by_text(
 ) -> Bool[Tensor, "b r r"]:
     """For each image the mask with the highest predicted IoU, prompted by one embedding and nothing else."""
     answers = []
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
     for pictures, embeddings in zip(images.split(batch), text.split(batch), strict=True):
         resized = F.interpolate(pictures, (sam.image_size,) * 2, mode="bilinear", antialias=True)
-        embedding = sam.encode_image((resized - mean) / std)
+        embedding = sam.encode_image(sam.normalise(resized))
         logits, _ = sam.decode_masks(embedding, text=embeddings[:, None], multimask_output=False)
         answers.append(sam.resize_masks(logits, (sam.image_size,) * 2, tuple(images.shape[-2:]))[:, 0] > 0)
     return torch.cat(answers)

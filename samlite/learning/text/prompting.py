@@ -24,11 +24,12 @@ from torch.nn import functional as F
 from samlite.fast import use_folded_decoder
 from samlite.learning.initialise import initialise
 from samlite.learning.losses import iou_loss, minimum_over_masks, pairwise_iou, pairwise_mask_loss
-from samlite.learning.optimiser import build_optimisers
-from samlite.learning.recipe import step_generator
+from samlite.learning.optimiser import build_optimisers, clipped_step
+from samlite.learning.recipe import check_at_least, normalised, step_generator
 from samlite.learning.text import shapes
 from samlite.learning.text.contrastive import SEEN_NUMBERS, Embeddings
-from samlite.sam import PIXEL_MEAN, PIXEL_STD, Sam, document_sam
+from samlite.registry import TRAINED_HERE_THRESHOLDS
+from samlite.sam import Sam, document_sam
 
 SOURCES = ("image", "text")
 
@@ -53,12 +54,15 @@ class TextRecipe:
     helper: float = 1.0  # weight of the helper's loss
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_at_least(self, steps=1, batch=1, clicks=1, warm_up=1, decay=1)
+
     def rate_at(self, step: int) -> float:
         return min(1.0, (step + 1) / self.warm_up, (self.steps - step) / self.decay)
 
 
 class PlaceReader(nn.Module):
-    """The helper: (B, C, G, G) → an embedding for each of 2×2 places a cell, (B, 2G, 2G, E)."""
+    """The helper: (B, C, G, G) → an embedding for each of 2×2 places a cell, (B, 2G, 2G, E) → one loss, a scalar."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -67,7 +71,7 @@ class PlaceReader(nn.Module):
     def forward(
         self, embedding: Float[Tensor, "b c g g"], masks: Float[Tensor, "b q r r"], meant: Float[Tensor, "b q e"]
     ) -> Float[Tensor, ""]:
-        """Cross-entropy of "which object lies here, or none", ground and objects weighted evenly."""
+        """Mean cross-entropy of "which object lies here, or none", ground and objects weighted evenly: a scalar."""
         codes = rearrange(self.read(embedding), "b (p q e) y x -> b (y p) (x q) e", p=2, q=2)
         cover = F.adaptive_avg_pool2d(masks, codes.shape[1])  # (B, Q, 2G, 2G)
         here = torch.cat([(1 - cover.sum(1, keepdim=True)).clamp(min=0), cover], dim=1).argmax(1)  # 0: the ground
@@ -75,11 +79,6 @@ class PlaceReader(nn.Module):
         logits = torch.cat([torch.full_like(logits[:, :1], 5.0), logits], dim=1)
         losses = F.cross_entropy(logits, here, reduction="none")
         return (losses[here == 0].mean() + losses[here != 0].mean()) / 2
-
-
-def normalised(images: Float[Tensor, "b 3 r r"]) -> Float[Tensor, "b 3 r r"]:
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-    return (images - mean) / std
 
 
 class TextTrainer:
@@ -152,14 +151,12 @@ class TextTrainer:
         return loss + self.recipe.helper * helped, {name: float(value.detach()) for name, value in figures.items()}
 
     def train_step(self) -> dict[str, float]:
+        """One step; figures for the log. Raises RuntimeError when loss or gradient is no finite number."""
         for optimiser, rate in zip(self.optimisers, self.base_rates, strict=True):
             optimiser.param_groups[0]["lr"] = rate * self.recipe.rate_at(self.step)
         loss, figures = self.loss(self.step)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.sam.parameters(), 1.0)
-        for optimiser in self.optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+        clipped_step(self.sam.parameters(), self.optimisers, loss, self.step)
         self.step += 1
         decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -182,5 +179,6 @@ class TextTrainer:
         """The averaged weights in eval mode, marked as trained on this text model's embeddings."""
         sam = document_sam(text_width=self.text_model.width, **self.recipe.model)
         sam.load_state_dict(self.average)
+        sam.automatic_thresholds = TRAINED_HERE_THRESHOLDS
         sam.prompt_encoder.trained_on_text = self.text_model.name
         return sam.eval()

@@ -51,24 +51,21 @@ probability, $probability, everywhere. What are its focal loss (γ = 2, α = 0.5
         ),  # fmt: skip
         code=fill(
             """
-losses = {
-    # <answer: "focal": ..., "dice": ..., "total": ...,>
-    "focal": 0.5
-    * (
-        $covered * (1 - $probability) ** 2 * -math.log($probability)
-        + ($pixels - $covered) * $probability**2 * -math.log(1 - $probability)
-    )
-    / $pixels,
-    "dice": 1 - (2 * $probability * $covered + 1) / ($probability * $pixels + $covered + 1),
-    "total": $total,
-    # </answer>
-}
+# <answer: focal = dice = total = ...>
+on_object = $covered * (1 - $probability) ** 2 * -math.log($probability)
+beside_it = ($pixels - $covered) * $probability**2 * -math.log(1 - $probability)
+focal = 0.5 * (on_object + beside_it) / $pixels
+dice = 1 - (2 * $probability * $covered + 1) / ($probability * $pixels + $covered + 1)
+total = 20 * focal + dice
+# </answer>
+losses = {"focal": focal, "dice": dice, "total": total}
 
 predict_the_loss.check(losses)
 """,
-            covered=covered, probability=probability, pixels=side * side,
-            total=repr(_loss_of_one_mask(side, covered, probability)["total"]),
-        ),  # fmt: skip
+            covered=covered,
+            probability=probability,
+            pixels=side * side,
+        ),
         expected=lambda: _loss_of_one_mask(side, covered, probability),
         mistakes=[
             Mistake("cross-entropy", "The factor (1 − p)² or p² is missing: that is what makes it focal.",
@@ -171,8 +168,8 @@ write_the_losses.check(losses)
     hints=["−log p is `F.softplus(-logits)`, −log(1 − p) is `F.softplus(logits)`.",
            "`.mean((-2, -1))` and `.sum((-2, -1))` keep the batch."],
     explanation="""
-`samlite.learning.losses.pairwise_mask_loss` does the same for all pairs of K masks and J answers at once: both losses
-are linear in the target, so the pairs are one matrix product.
+`samlite.learning.losses.pairwise_mask_loss` does the same for all pairs of K masks and J answers at once: focal, and
+the overlap in dice, are linear in the target, so all pairs are two matrix products.
 """,
 )  # fmt: skip
 

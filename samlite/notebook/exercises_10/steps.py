@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samlite.learning import simulate
-from samlite.learning.losses import iou_loss, pairwise_iou, pairwise_mask_loss
+from samlite.learning.losses import iou_loss, minimum_over_masks, pairwise_iou, pairwise_mask_loss
 from samlite.notebook.exercises import Exercise, Mistake, Stage
 from samlite.notebook.exercises_10.models import models, tiny_answer
 from samlite.sam import Sam
@@ -110,8 +110,8 @@ write_the_correction.check(correct)
 
 def _step(
     sam: Sam, images: Tensor, labels: Tensor, points: Tensor, level: Tensor, *,
-    order: str = "(b p)", which: int | None = None, least: str = "masks", soft: bool = False, add_iou: bool = True,
-    summed: bool = False, best_only: bool = False,
+    order: str = "(b p)", which: int | None = None, mean_share: float = 0.0, any_answer: bool = False,
+    soft: bool = False, add_iou: bool = True, summed: bool = False, best_only: bool = False,
 ) -> Answer:  # fmt: skip
     """One step of the lesson, with switches for what easily goes wrong."""
     clicks, stride = points.shape[1], sam.image_size // (4 * sam.image_encoder.grid_size)
@@ -121,8 +121,8 @@ def _step(
     logits, predicted = sam.decode_masks(embedding, click, torch.ones(len(click), 1, dtype=torch.long))
     meant = level.flatten() if which is None else torch.full_like(level.flatten(), which)
     target = answers[torch.arange(len(answers)), meant][:, None]
-    pairwise = pairwise_mask_loss(logits, answers if least == "all" else target)
-    nearest = pairwise.mean((1, 2)) if least == "none" else pairwise.amin((1, 2))
+    pairwise = pairwise_mask_loss(logits, answers if any_answer else target).amin(2, keepdim=True)
+    nearest = minimum_over_masks(pairwise, mean_share)
     overlap = pairwise_iou(logits.sigmoid() - 0.6 if soft else logits, target)[..., 0]
     loss = nearest + iou_loss(predicted, overlap) if add_iou else nearest
     total = loss.sum() if summed else loss.mean()
@@ -178,9 +178,11 @@ build_the_step.check(step)
         Mistake("the best overlap alone", "The IoU head predicts the IoU of *every* mask: (B·P, K).",
                 partial(_step, best_only=True)),
         Mistake("IoU of probabilities", "The mask is where the logit is above 0.", partial(_step, soft=True)),
-        Mistake("mean over masks", "The minimum: only the nearest mask is to learn.", partial(_step, least="none")),
+        Mistake("mean over masks", "The minimum: only the nearest mask is to learn.", partial(_step, mean_share=1.0)),
+        Mistake("5 % of the mean", "The chapter's step adds a share of the mean; here the minimum alone is asked.",
+                partial(_step, mean_share=0.05)),
         Mistake("minimum over answers too", "One answer is meant. A mask that fits another answer is not right.",
-                partial(_step, least="all")),
+                partial(_step, any_answer=True)),
         Mistake("always the subpart", "The click means `level`; the first answer is the subpart.",
                 partial(_step, which=0)),
         Mistake("always the whole", "The click means `level`; the third answer is the whole.", partial(_step, which=2)),

@@ -175,8 +175,8 @@ write_bootstrap.check(interval)
         Mistake("the wrong tails", "95 % in the middle leave 2.5 % at each end.", partial(_interval, tails=(5, 95))),
         Mistake("two standard deviations", "The percentiles of the means are asked. They need not lie evenly about the "
                 "mean.", partial(_interval, normal=True)),
-        Mistake("drawn once", "An image that is drawn twice counts twice. Without that, all sets would be alike.",
-                partial(_interval, once=True)),
+        Mistake("drawn once", "An image that is drawn twice counts twice. Without that the sets differ too little, and "
+                "the interval comes out wrong.", partial(_interval, once=True)),
         Mistake("the spread of the targets", "These are percentiles of the single values. The question is how far "
                 "their "
                 "*mean* moves.",

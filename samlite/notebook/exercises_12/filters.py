@@ -204,6 +204,6 @@ write_suppression.check(suppress)
            "in it overlaps anything."],
     explanation="""
 The boxes decide, not the masks: two crossing sticks have one box and two masks, and one of them is lost. Comparing
-masks would be right and dearer; the released code compares boxes.
+masks would be right and more expensive; the released code compares boxes.
 """,
 )  # fmt: skip
