@@ -31,16 +31,17 @@ def corrected_in_a_for_loop(ask, truth, good_enough, most_clicks):
 
 
 def mixed_by_hand(scenes, masks, wrong, steps, batch, per_scene, limit):
-    total, *_, last = sum(scenes.values()), *scenes
-    each = Fraction(steps * batch * per_scene, masks["drawn"])
+    """Drawn without repetition: a scene gives no more masks than it has, which changes no number of the exercise."""
+    given = {stage: count * min(per_scene, masks[stage]) for stage, count in scenes.items()}
+    total, *_, last = sum(given.values()), *scenes
+    each = Fraction(steps * batch * min(per_scene, masks["drawn"]), masks["drawn"])
     earlier = [stage for stage in scenes if stage != last]
-    others = sum(scenes[stage] for stage in earlier)
-    spare = sum((limit - wrong[stage]) * scenes[stage] for stage in earlier)
+    spare = sum((limit - wrong[stage]) * given[stage] for stage in earlier)
     return {
-        "share": [count / total for count in scenes.values()],
-        "wrong": sum(scenes[stage] / total * wrong[stage] for stage in scenes),
-        "seen": each / total, "seen in the control": each / others,
-        "weight": spare / scenes[last] / (wrong[last] - limit),
+        "share": [count / total for count in given.values()],
+        "wrong": sum(given[stage] / total * wrong[stage] for stage in scenes),
+        "seen": each / sum(scenes.values()), "seen in the control": each / sum(scenes[stage] for stage in earlier),
+        "weight": spare / given[last] / (wrong[last] - limit),
     }  # fmt: skip
 
 
@@ -179,6 +180,20 @@ def contrasted_with_plain_numbers(similarity):
     return {"over_phrases": phrases, "over_crops": crops, "loss": statistics.fmean((phrases, crops))}
 
 
+# Chapter 14
+
+
+def in_channels_of_another_order(q, k, by_row, by_column):
+    """Columns first, the root on the side of the keys, in NumPy."""
+    width, side, places = q.shape[-1], by_row.shape[-1], np.arange(q.shape[1])
+    one = np.sqrt(width) * np.eye(side)
+    own = np.broadcast_to(np.hstack([one[places % side], one[places // side]]), (len(k), len(places), 2 * side))
+    return {
+        "queries": np.concatenate([by_column.numpy(), by_row.numpy(), q.numpy()], axis=-1),
+        "keys": np.concatenate([own, k.numpy()], axis=-1),
+    }
+
+
 # Chapter 16
 
 
@@ -223,6 +238,7 @@ OTHER_ANSWERS = {
         [(each > threshold + offset).sum() / (each > threshold - offset).sum() for each in logits.numpy()]
     ),
     "write_fourier_code": coded_with_complex_numbers,
+    "write_the_bias_as_channels": in_channels_of_another_order,
     "find_the_share": Fraction(8 * 596 * 1000, 120 * 80000),
     "write_the_similarity": likened_one_by_one,
     "write_contrastive_loss": contrasted_with_plain_numbers,

@@ -3,6 +3,7 @@
 import pytest
 
 import samlite
+from samlite.notebook import annotate_runs
 from samlite.notebook.cost_model import ModelCost, Plan, best_shard_seconds, flop_of, speed_up, waste
 from samlite.notebook.scale_explorer import ScaleExplorer
 from samlite.notebook.scale_plots import amdahl, growth_of_runs, shard_length
@@ -60,6 +61,25 @@ def test_the_explorer_says_the_same_as_the_plan_and_refuses_what_is_not_on_its_s
     ):
         with pytest.raises(ValueError, match=message):
             explorer.assume(**wrong)
+
+
+def test_a_record_under_load_is_refused(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(annotate_runs, "usable_cores", lambda: 2)
+    monkeypatch.setattr(annotate_runs.run_times, "load", lambda: 4.9)
+    monkeypatch.setattr(annotate_runs, "measure_workers", lambda *_: pytest.fail("it was measured all the same"))
+    with pytest.raises(SystemExit):
+        annotate_runs.main(["workers", "-o", str(tmp_path / "record.json")])
+    assert "4.9 programs want one of 2 cores" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+    monkeypatch.setattr(annotate_runs, "measure_workers", lambda *_: {"rows": []})
+    for load in (2.0, None):  # None: Windows has no load
+        monkeypatch.setattr(annotate_runs.run_times, "load", lambda load=load: load)
+        assert annotate_runs.main(["workers", "-o", str(tmp_path / "record.json")]) == 0
+
+
+def test_the_picture_says_how_it_was_measured():
+    figure = amdahl((0, 0.01), 256, {1: 1.0, 2: 1.9}, how="under load")
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["under load"]
 
 
 def test_the_pictures_can_be_drawn():

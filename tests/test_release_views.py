@@ -12,7 +12,7 @@ from samlite.notebook.ladder_views import (
     rungs_of,
 )
 from samlite.notebook.style import drawn
-from samlite.notebook.swaps import SWAPS, global_blocks, swapped, with_windows
+from samlite.notebook.swaps import OURS, SWAPS, global_blocks, swapped, with_windows
 from samlite.parity_command import as_table
 from samlite.released import parity
 from samlite.released.golden import build
@@ -73,6 +73,19 @@ def test_trained_weights_fit_where_it_is_said(sam):
         kept = {p.detach().sum().item() for p in sam.parameters()}
         new = [p for n, p in swapped(sam, name).named_parameters() if "relative_" not in n and "qkv" not in n]
         assert all(p.detach().sum().item() in kept for p in new), name
+
+
+def test_all_that_windows_add_is_tables(sam):
+    def weights(model):
+        return sum(p.numel() for p in model.parameters())
+
+    tables = [p for name, p in swapped(sam, "windows").named_parameters() if "relative" in name]
+    assert weights(swapped(sam, "windows")) - weights(sam) == sum(table.numel() for table in tables)
+
+
+def test_every_reason_has_a_source():
+    sources = {swap.name: swap.source for swap in SWAPS.values()}
+    assert all(sources.values()) and sources["windows"] == "ViTDet" and sources["last look"] == OURS
 
 
 def test_swaps_cost_what_they_promise(sam):

@@ -3,8 +3,9 @@
     python -m samlite.notebook.annotate_runs memory     # 10, 100 and 1,000 photos: what the worker held at most
     python -m samlite.notebook.annotate_runs workers    # 1, 2 and 4 workers: photos a second
 
-Every count runs in processes of its own. The load of the machine stands beside each figure: a speed-up that was
-measured where other programs wanted the cores says little about the machine, and the file shows it.
+Every count runs in processes of its own. A speed-up that was measured where other programs wanted the cores says
+nothing about the machine: on a busy one ``workers`` refuses to begin. The load stands beside each figure; once the
+first workers have run, it is theirs.
 """
 
 from __future__ import annotations
@@ -45,6 +46,15 @@ def write_photos(folder: Path, count: int, side: int = SIDE, seed: int = 0) -> N
     for number in range(count):
         photo = images[number % different]
         Image.fromarray(photo[: side * 3 // 4]).save(folder / f"{number:05d}.png")
+
+
+def refuse_a_busy_machine(load: float | None, cores: int) -> None:
+    """Raises ValueError when more programs want a core than there are; without a load (Windows) nothing is known."""
+    if load is not None and load > cores:
+        raise ValueError(
+            f"{load:g} programs want one of {cores} cores, so no speed-up can be measured here: end them, wait a "
+            "minute until `uptime` shows it, and begin again"
+        )
 
 
 def measure_memory(counts: Sequence[int]) -> dict[str, Any]:
@@ -110,6 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.what == "memory":
         measured = measure_memory(args.counts or (10, 100, 1000))
     else:
+        try:
+            refuse_a_busy_machine(load, usable_cores())
+        except ValueError as error:
+            parser.error(str(error))
         measured = measure_workers(args.counts or (1, 2, 4), args.photos, args.rounds)
     words = sys.argv[1:] if arguments is None else arguments
     about = {

@@ -8,14 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from samlite.notebook import style
 from samlite.notebook.plots import bars
+from samlite.notebook.sliders import check_on
 from samlite.notebook.table import Table
 
 RESULTS = Path(__file__).resolve().parent.parent.parent / "book" / "results"
 BYTES = {"float32": 4, "bfloat16": 2}
+HOW_TO_READ = """
+Look first at the column **share of peak**: operations that were needed, over operations that the card can do in that
+time. It is the number that compares cards. Three questions to ask of it: how it grows with the batch, what the stored
+scores cost, and whether the released encoder, with fewer operations, reaches as much of the peak.
+"""
 
 
 def measured() -> list[dict[str, Any]]:
@@ -73,6 +80,11 @@ def other_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     return Table(["what", "how", "ms", "peak MB"], lines, right=["ms", "peak MB"])
 
 
+def how_to_read() -> Markdown:
+    """What to look at in `encode_table`, as a paragraph."""
+    return Markdown(HOW_TO_READ.strip())
+
+
 def failure(row: Mapping[str, Any]) -> str:
     """What was in the way of a row."""
     return "out of memory" if row.get("out_of_memory") else f"failed: {row['error'].splitlines()[0][:60]}"
@@ -93,7 +105,7 @@ class Prediction(ipywidgets.VBox):
             "dtype": ipywidgets.Dropdown(options=list(BYTES), description="numbers", **wide),
             "batch": ipywidgets.IntSlider(1, 1, 16, description="images at once", **wide),
             "peak": ipywidgets.FloatLogSlider(
-                100, base=10, min=-1, max=3.2, description="peak, 10¹² operations/s", readout_format=".1f", **wide
+                100, base=10, min=-3, max=3.2, description="peak, 10¹² operations/s", readout_format=".3g", **wide
             ),
             "share": ipywidgets.FloatSlider(0.5, min=0.01, max=1, step=0.01, description="share of it reached", **wide),
             "scores stored": ipywidgets.Checkbox(False, description="all attention scores stored (eager)", **wide),
@@ -105,11 +117,16 @@ class Prediction(ipywidgets.VBox):
         self._update()
 
     def look(self, **values: Any) -> Prediction:
-        """Set controls by name (``scores_stored`` for the last). Raises ValueError for a name that none has."""
+        """Set controls by name (``scores_stored`` for the last).
+
+        Raises ValueError for a name that none has, and for a value that is not on its slider; then nothing is set.
+        """
+        values = {name.replace("_", " "): value for name, value in values.items()}
         for name, value in values.items():
-            name = name.replace("_", " ")
             if name not in self.controls:
                 raise ValueError(f"nothing is called {name!r}: there are {', '.join(self.controls)}")
+            check_on(self.controls[name], name, value)
+        for name, value in values.items():
             self.controls[name].value = value
         return self
 

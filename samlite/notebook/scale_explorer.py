@@ -13,6 +13,7 @@ from samlite.notebook import style
 from samlite.notebook.cost_model import ModelCost, Plan
 from samlite.notebook.live_picture import LivePicture
 from samlite.notebook.scale_plots import where_it_goes
+from samlite.notebook.sliders import check_on
 
 if TYPE_CHECKING:
     from IPython.display import Image as ShownImage
@@ -68,15 +69,7 @@ class ScaleExplorer(ipywidgets.VBox):
         for name, value in changes.items():
             if name not in self.controls:
                 raise ValueError(f"there is no assumption {name!r}: choose from {', '.join(self.controls)}")
-            control = self.controls[name]
-            if name == "model":
-                if value not in self.models:
-                    raise ValueError(f"there is no model {value!r}: choose from {', '.join(self.models)}")
-                continue
-            log = isinstance(control, ipywidgets.FloatLogSlider)
-            low, high = (10**control.min, 10**control.max) if log else (control.min, control.max)
-            if not low <= value <= high:
-                raise ValueError(f"{name}={value:g} is not on its slider, which goes from {low:g} to {high:g}")
+            check_on(self.controls[name], name, value)
         self._several = True  # several changes, one picture
         try:
             for name, value in changes.items():

@@ -31,8 +31,10 @@ def where_it_goes(plans: Mapping[str, Plan]) -> Figure:
     return figure
 
 
-def amdahl(serial_shares: Sequence[float], most: int, measured: Mapping[int, float] | None = None) -> Figure:
-    """Speed-up against workers, both axes doubling; ``measured``: workers → speed-up, as dots."""
+def amdahl(
+    serial_shares: Sequence[float], most: int, measured: Mapping[int, float] | None = None, how: str = "measured"
+) -> Figure:
+    """Speed-up against workers, both axes doubling; ``measured``: workers → speed-up, as diamonds; ``how`` it was."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     workers = np.geomspace(1, most, 200)
@@ -41,7 +43,7 @@ def amdahl(serial_shares: Sequence[float], most: int, measured: Mapping[int, flo
         axes.plot(workers, speed, line, color=INK if share == 0 else BLUE)
         axes.text(most * 1.08, speed[-1], f"{100 * share:g} % serial" if share else "nothing serial", va="center")
     if measured:
-        axes.plot(list(measured), list(measured.values()), "D", color=ORANGE, markersize=10, label="measured")
+        axes.plot(list(measured), list(measured.values()), "D", color=ORANGE, markersize=10, label=how)
         axes.legend(loc="upper left")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)

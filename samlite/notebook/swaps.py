@@ -28,11 +28,12 @@ from samlite.sam import Sam
 
 @dataclass(frozen=True)
 class Swap:
-    """One difference: its name, the part it belongs to, why the release has it, and whether trained weights fit."""
+    """One difference: its name and part, why the release has it, who says so, and whether trained weights fit."""
 
     name: str
     part: str
     why: str
+    source: str  # of the reason: a paper, or `OURS` where nobody gives one
     keeps_weights: bool
     change: Callable[[Sam], None]  # in place
 
@@ -169,24 +170,27 @@ def _fourth_mask(sam: Sam) -> None:
         after.bias[:-1].copy_(before.bias)
 
 
+OURS, PAPER = "our reading", "Segment Anything, appendix A"
 SWAPS = {
     swap.name: swap
     for swap in (
-        Swap("relative positions", "image encoder", "an attention knows how far apart two patches are", True,
-             _relative_positions),
-        Swap("windows", "image encoder", "scores inside a window cost a fraction of scores over the whole grid", True,
-             _windows),
-        Swap("neck", "image encoder", "neighbouring places are mixed once more, and the scale is normed", False, _neck),
-        Swap("prompt encoder", "prompt encoder", "places that nobody has to learn; a vector for a missing mask", False,
-             _prompt_encoder),
-        Swap("first self-attention", "mask decoder", "the tokens are their own positions at the start", True,
+        Swap("relative positions", "image encoder", "an attention knows how far apart two patches are, wherever they "
+             "lie", "MViTv2", True, _relative_positions),
+        Swap("windows", "image encoder", "scores inside a window cost a fraction of scores over the whole grid",
+             "ViTDet", True, _windows),
+        Swap("neck", "image encoder", "neighbouring places are mixed once more, and the scale is normed", OURS, False,
+             _neck),
+        Swap("prompt encoder", "prompt encoder", "places that nobody has to learn; a vector for a missing mask", OURS,
+             False, _prompt_encoder),
+        Swap("first self-attention", "mask decoder", "the tokens are their own positions at the start", OURS, True,
              _first_block),
         Swap("half-width cross attention", "mask decoder", "4096 image tokens are projected: half the width, half the "
-             "work", False, _narrow_cross_attention),
-        Swap("last look", "mask decoder", "the tokens see the image once more after it has changed", False, _last_look),
-        Swap("thin upscaling", "mask decoder", "the largest maps of a click in 64 and 32 channels", False,
+             "work", PAPER, False, _narrow_cross_attention),
+        Swap("last look", "mask decoder", "the tokens see the image once more after it has changed", OURS, False,
+             _last_look),
+        Swap("thin upscaling", "mask decoder", "the largest maps of a click in 64 and 32 channels", OURS, False,
              _thin_upscaling),
-        Swap("fourth mask", "mask decoder", "a token for the answer to a prompt that leaves no doubt", False,
+        Swap("fourth mask", "mask decoder", "a token for the answer to a prompt that leaves no doubt", PAPER, False,
              _fourth_mask),
     )
 }  # fmt: skip

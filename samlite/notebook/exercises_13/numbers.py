@@ -61,10 +61,10 @@ def _predict_the_tokens(n: int = 1) -> Exercise:
         minutes=6,
         question=fill("""
 How many tokens does the decoder's sequence have for each of these prompts, in the document's model and in the release?
-"Points" are $points, foreground or background; the mask comes alone.
+"Points" stands for $points here, foreground or background; the mask comes alone.
 """, points="one point" if n == 1 else f"{n} points"),
         code=fill("""
-tokens = {
+my_tokens = {
     # <answer: "points, document": ..., "points, release": ...,>
     "points, document": $n + 4,  # three masks and the IoU
     "points, release": $n + 1 + 5,  # a padding point; four masks and the IoU
@@ -83,12 +83,12 @@ tokens = {
     # </answer>
 }
 
-predict_the_tokens.check(tokens)
+predict_the_tokens.check(my_tokens)
 """, n=n),
         expected=partial(_tokens, n),
         mistakes=[
-            Mistake("no padding point", "Points that come without a box get one more point in the release, which says "
-                    "that nothing follows.", lambda: {"points, release": n + 5}),
+            Mistake("no padding point", "Points that come without a box get one more point in the release, which "
+                    "stands for “no point here”.", lambda: {"points, release": n + 5}),
             Mistake("a padding point beside a box", "The padding point is appended only when there is no box.",
                     lambda: {"points and a box, release": n + 8}),
             Mistake("three masks in the release", "The release has a fourth mask token, for a single answer: five "
@@ -103,7 +103,8 @@ predict_the_tokens.check(tokens)
                     lambda: {"a mask, document": 5, "a mask, release": 6}),
         ],
         hints=[
-            "Start with the output tokens: three masks and one IoU in the document, four masks and one IoU here.",
+            "Start with the output tokens: three masks and one IoU in the document, four masks and one IoU in the "
+            "release.",
             "When does the release append a padding point?",
         ],
         explanation="""
@@ -142,7 +143,7 @@ A grid of $side×$side patches is cut into windows of $window×$window, padded a
 How large is everything, for one photo? A score is one product of a query with a key; padded places have both.
 """, side=side, window=window),
         code=fill("""
-numbers = {
+my_numbers = {
     # <answer: "side of the padded grid": ..., "windows": ...,>
     "side of the padded grid": math.ceil($side / $window) * $window,
     "windows": math.ceil($side / $window) ** 2,
@@ -157,7 +158,7 @@ numbers = {
     # </answer>
 }
 
-count_the_windows.check(numbers)
+count_the_windows.check(my_numbers)
 """, side=side, window=window),
         expected=partial(_windows, side, window),
         mistakes=[

@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from samlite.notebook.exercises import Exercise, Mistake, Stage
+from samlite.notebook.exercises import Exercise, Mistake, Stage, Verdict, WrongAnswer
 from samlite.released.grid_attention import concatenated_keys, concatenated_queries
+
+ASKED = ("queries", "keys")
+
+
+def _by_their_product(queries: Tensor, keys: Tensor, width: int) -> dict[str, Any]:
+    """What is compared: the scores that follow, and the shape. The channels themselves have no order."""
+    return {"scores": queries @ keys.mT / width**0.5, "shape": tuple(queries.shape)}
+
+
+class QueriesAndKeys(Exercise):
+    """An exercise whose answer is a dict of ``queries`` and ``keys``; the checker itself multiplies them."""
+
+    def _compare(self, result: Any, arguments: Callable[[], Sequence[Any]], where: str) -> Verdict:
+        given = [result.get(name) for name in ASKED] if isinstance(result, Mapping) else [result]
+        if any(each is ... for each in given):
+            return self._unanswered()
+        if len(given) < 2 or not all(isinstance(each, Tensor | np.ndarray) for each in given):
+            raise WrongAnswer(f"{self.title}{where}: a dict with two tensors, 'queries' and 'keys', is asked")
+        queries, keys = (
+            torch.as_tensor(each if isinstance(each, Tensor) else np.array(each)).double() for each in given
+        )
+        if queries.shape != keys.shape or queries.ndim < 2:
+            shapes = f"queries are {tuple(queries.shape)}, keys {tuple(keys.shape)}"
+            raise WrongAnswer(f"{self.title}{where}: {shapes}. Both have the same shape, (H, L, d + 2·G)")
+        width = arguments()[0].shape[-1]
+        return super()._compare(_by_their_product(queries, keys, width), arguments, where)
 
 
 def _in_samlite(q: Tensor, k: Tensor, by_row: Tensor, by_column: Tensor) -> dict[str, Any]:
-    q, k, by_row, by_column = (x[None] for x in (q, k, by_row, by_column))
-    queries, keys = concatenated_queries(q, by_row, by_column), concatenated_keys(k, by_row.shape[-1])
-    return {"scores": (queries @ keys.mT / q.shape[-1] ** 0.5)[0], "channels": queries.shape[-1]}
+    queries = concatenated_queries(q[None], by_row[None], by_column[None])[0]
+    keys = concatenated_keys(k[None], by_row.shape[-1])[0]
+    return _by_their_product(queries, keys, q.shape[-1])
 
 
 def _by_steps(
@@ -37,7 +65,7 @@ def _by_steps(
     scale = width**of_bias
     queries = torch.cat([q * width**of_query, *(bias * scale for bias in biases)], dim=-1)
     keys = torch.cat([k, *(place.expand(*k.shape[:-1], -1) for place in places)], dim=-1)
-    return {"scores": queries @ keys.mT / width**0.5, "channels": queries.shape[-1]}
+    return {"queries": queries, "keys": keys} | _by_their_product(queries, keys, width)
 
 
 def _random(heads: int, side: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -47,7 +75,7 @@ def _random(heads: int, side: int, width: int) -> tuple[Tensor, Tensor, Tensor, 
     return q, k, by_row, by_column
 
 
-write_the_bias_as_channels = Exercise(
+write_the_bias_as_channels = QueriesAndKeys(
     name="write_the_bias_as_channels",
     title="The distances as channels",
     difficulty=4,
@@ -55,27 +83,27 @@ write_the_bias_as_channels = Exercise(
     question="""
 Hide the bias of the distances in wider queries and keys. You get `q` and `k` `(H, L, d)` of a square grid, row by row
 from the top, and `by_row` and `by_column` `(H, L, G)`, G the side of the grid: what a query adds to the score of a key
-in each row, and in each column. Make `queries` and `keys` `(H, L, d + 2·G)` such that `queries · keysᵀ / √d` is
+in each row, and in each column. Return a dict of `queries` and `keys`, both `(H, L, d + 2·G)`, such that
+`queries · keysᵀ / √d` is
 
     q · kᵀ / √d + by_row[row of the key] + by_column[column of the key]
 
-The order of the channels is yours. Return their number and the scores.
+The order of the channels is yours. The checker multiplies them.
 """,
     code="""
-def my_scores(q, k, by_row, by_column):
-    # <answer: channels, scores = ..., ...>
+def my_channels(q, k, by_row, by_column):
+    # <answer: queries, keys = ..., ...>
     width, side = q.shape[-1], by_row.shape[-1]
     one = torch.eye(side)
     row, column = one.repeat_interleave(side, dim=0), one.repeat(side, 1)  # (L, G): 1 at the key's own row, column
     place = torch.cat([row, column], dim=-1).expand(len(k), -1, -1)
     queries = torch.cat([q, width**0.5 * by_row, width**0.5 * by_column], dim=-1)
     keys = torch.cat([k, place], dim=-1)
-    channels, scores = queries.shape[-1], queries @ keys.mT / width**0.5
     # </answer>
-    return {"channels": channels, "scores": scores}
+    return {"queries": queries, "keys": keys}
 
 
-write_the_bias_as_channels.check(my_scores)
+write_the_bias_as_channels.check(my_channels)
 """,
     expected=_in_samlite,
     stages=[

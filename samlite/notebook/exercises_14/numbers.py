@@ -17,7 +17,7 @@ def _block(places: int, width: int) -> dict[str, int]:
     }
 
 
-def _count_a_block(places: int = 4096, width: int = 1280) -> Exercise:
+def _count_a_block(places: int = 2304, width: int = 768) -> Exercise:
     right = _block(places, width)
     first, second, third = right
 
@@ -38,7 +38,7 @@ How many operations do its products take? A multiply-add counts as two; leave ou
             width=width,
         ),
         code=f"""
-block = {{
+my_block = {{
     # <answer: {first!r}: ..., {second!r}: ..., {third!r}: ...,>
     {first!r}: 2 * {places} * 4 * {width}**2,
     {second!r}: 2 * 2 * {places}**2 * {width},
@@ -46,7 +46,7 @@ block = {{
     # </answer>
 }}
 
-count_a_block.check(block)
+count_a_block.check(my_block)
 """,
         expected=lambda: right,
         mistakes=[
@@ -57,7 +57,7 @@ count_a_block.check(block)
             Mistake("one layer of the MLP", "Out to four times the width and back: two layers.", lambda: times(c=0.5)),
             Mistake("MLP without its width", "Its inner layer is four times as wide.", lambda: times(c=0.25)),
             Mistake("attention linear in the tokens", "Every token looks at every token: their number counts squared.",
-                    lambda: times(b=1 / places)),
+                    lambda: right | {second: right[second] // places}),
             Mistake("multiply-adds counted once", "A multiply-add is two operations: a product and a sum.",
                     lambda: times(0.5, 0.5, 0.5)),
         ],
@@ -74,12 +74,12 @@ def _scores(heads: int, places: int, size: int) -> float:
     return heads * places**2 * size / 2**20
 
 
-def _measure_the_scores(heads: int = 16, grid: int = 64, size: int = 4) -> Exercise:
+def _measure_the_scores(heads: int = 12, grid: int = 96, size: int = 2) -> Exercise:
     places = grid**2
     numbers = {4: "float32", 2: "bfloat16"}[size]
     return Exercise(
         name="measure_the_scores",
-        title="One gigabyte of scores",
+        title="The scores of one layer",
         difficulty=1,
         minutes=4,
         question=fill(
@@ -90,11 +90,11 @@ patches, there are $heads heads, and a number is a $numbers. How many MiB (2²�
             grid=grid, heads=heads, numbers=numbers,
         ),
         code=f"""
-# <answer: mebibytes = ...>
-mebibytes = {heads} * ({grid} * {grid}) ** 2 * {size} / 2**20
+# <answer: my_mebibytes = ...>
+my_mebibytes = {heads} * ({grid} * {grid}) ** 2 * {size} / 2**20
 # </answer>
 
-measure_the_scores.check(mebibytes)
+measure_the_scores.check(my_mebibytes)
 """,
         expected=lambda: _scores(heads, places, size),
         mistakes=[
@@ -109,8 +109,8 @@ measure_the_scores.check(mebibytes)
         ],
         hints=["Tokens first: the grid has G · G of them."],
         explanation="""
-That is the number in the best known out-of-memory report of the released code. `scaled_dot_product_attention` never
-stores them: it walks over the keys in pieces and keeps a running sum.
+Twice the photo's side is sixteen times the bytes. The fused kernels of `scaled_dot_product_attention` never store the
+scores: they walk over the keys in pieces and keep a running sum.
 """,
     )  # fmt: skip
 
@@ -135,11 +135,11 @@ peak does the encoder reach (0…1)?
             tera=tera, batch=batch, milliseconds=milliseconds, peak=peak,
         ),
         code=f"""
-# <answer: share = ...>
-share = {batch} * {tera}e12 / ({milliseconds} / 1000) / {peak}e12
+# <answer: my_share = ...>
+my_share = {batch} * {tera}e12 / ({milliseconds} / 1000) / {peak}e12
 # </answer>
 
-find_the_share.check(share)
+find_the_share.check(my_share)
 """,
         expected=lambda: right,
         mistakes=[

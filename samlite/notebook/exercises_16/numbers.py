@@ -116,8 +116,9 @@ write_speed_up = Exercise(
     difficulty=2,
     minutes=8,
     question="""
-A share `serial_share` of one worker's time cannot be divided: starting, listing the photos, writing the manifest. The
-rest is shared evenly by `workers`. How many times as fast are they as one?
+A share `serial_share` of one worker's time is not divided: each worker starts Python and loads the model, and one
+process lists the photos and writes the manifest. The rest is shared evenly by `workers`. How many times as fast are
+they as one?
 """,
     code="""
 def faster(serial_share, workers):
