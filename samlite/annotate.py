@@ -6,12 +6,12 @@ Photos → shards of JSON lines, one line a photo::
     {"item": "a/cat.jpg", "image": {"file_name": …, "width": …, "height": …}, "annotations": [{…}, …]}
     {"item": "a/torn.jpg", "error": "image 'a/torn.jpg' could not be decoded, …"}
 
-``annotations`` are the records of ``SamAutomaticMaskGenerator`` with its keys, masks as COCO run lengths.
+``annotations`` are the records of ``SamAutomaticMaskGenerator`` with its keys, masks as COCO run lengths; a stability
+score that is no number is null.
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
 import time
@@ -32,6 +32,7 @@ NAMED_SKIPPED = 20  # so many bad photos are named in the summary; the shards na
 
 # Arguments of the mask generator that are not the user's: the model, and what must be so for JSON to hold the masks.
 OWN_ARGUMENTS = {"model", "point_grids", "output_mode", "progress"}
+NOT_IN_THE_RESULT = {"points_per_batch"}  # how many clicks at once: on a smaller machine the same run goes on
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class PhotoMasks:
     """The work: a model's name, its weights, and the arguments of the mask generator. A worker builds the rest.
 
     ``checkpoint`` is a file, or a name as ``sam_model_registry`` takes it; None is for models that ship with weights.
-    ``generator``: pairs of name and value, every argument of the generator. ``device`` and ``threads`` do not decide
-    what the masks are, up to rounding.
+    ``generator``: pairs of name and value, every argument of the generator. ``device``, ``threads`` and the clicks
+    decoded at once do not decide what the masks are, up to rounding.
     """
 
     folder: Path
@@ -59,7 +60,7 @@ class PhotoMasks:
             "samlite": __version__,
             "model": self.model,
             "weights_sha256": self.weights_sha256,
-            "generator": dict(self.generator),
+            "generator": {name: value for name, value in self.generator if name not in NOT_IN_THE_RESULT},
             "minimum_side": self.minimum_side,
         }
 
@@ -68,22 +69,27 @@ class PhotoMasks:
         import torch
 
         from samlite import SamAutomaticMaskGenerator, sam_model_registry
+        from samlite.coco import number_or_null
+        from samlite.fast import use_fast_paths
         from samlite.images import read_photo
+        from samlite.released.official_files import sha256
 
         path = weights_file(self.model, self.checkpoint)
-        if (found := file_sha256(path)) != self.weights_sha256:
+        if (found := sha256(path)) != self.weights_sha256:
             raise RuntimeError(
                 f"this worker's weights {path} have SHA-256 {found[:12]}…, the run was begun with "
                 f"{self.weights_sha256[:12]}…: install the same samlite and copy the same file to every machine"
             )
         torch.set_num_threads(self.threads)
-        sam = sam_model_registry[self.model](checkpoint=self.checkpoint, device=self.device)
+        sam = use_fast_paths(sam_model_registry[self.model](checkpoint=self.checkpoint, device=self.device))
         generator = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **dict(self.generator))
 
         def masks_of(name: str) -> dict[str, Any]:
             path = self.folder / name
             try:
                 photo = read_photo(path)
+            except OSError:  # a share that is gone, no permission: not the photo's fault, and shards stay for good
+                raise
             except (ValueError, TypeError) as error:  # shards must not depend on where the folder is
                 raise BadItem(str(error).replace(str(path), name)) from error
             height, width = photo.shape[:2]
@@ -91,9 +97,12 @@ class PhotoMasks:
                 raise BadItem(f"{width}×{height} pixels: the smaller side must have {self.minimum_side} at least")
             image = {"file_name": name, "width": width, "height": height}
             try:
-                return {"image": image, "annotations": generator.generate(photo)}
+                records = generator.generate(photo)
             except ValueError as error:  # the arguments were checked before, so it is the photo
                 raise BadItem(str(error)) from error
+            for record in records:
+                record["stability_score"] = number_or_null(record["stability_score"])
+            return {"image": image, "annotations": records}
 
         return masks_of
 
@@ -149,7 +158,8 @@ def annotate_folder(
     In a script, call it under ``if __name__ == "__main__":``, for new processes import the script.
 
     Raises ValueError when there are no photos, an argument is unknown or wrong, or ``out`` was begun with other photos,
-    weights or arguments; ShardError when a photo fails for a reason that is not its own (out of memory, for instance).
+    weights or arguments; ShardError when a photo fails for a reason that is not its own (memory that runs out, a disk
+    that is gone).
     All finished shards stay.
     """
     folder = Path(folder)
@@ -235,6 +245,7 @@ def photo_masks(
 ) -> PhotoMasks:  # fmt: skip
     """The work as named by the user, checked, with every argument of the generator filled in."""
     from samlite import SamAutomaticMaskGenerator, document_sam
+    from samlite.released.official_files import sha256
 
     if threads < 1:
         raise ValueError(f"threads is {threads}: at least 1")
@@ -247,7 +258,7 @@ def photo_masks(
     path = weights_file(model, checkpoint)
     return PhotoMasks(
         folder=folder.resolve(), model=model, checkpoint=None if checkpoint is None else path.resolve(),
-        weights_sha256=file_sha256(path), generator=tuple(arguments.items()), minimum_side=minimum_side,
+        weights_sha256=sha256(path), generator=tuple(arguments.items()), minimum_side=minimum_side,
         device=device, threads=threads,
     )  # fmt: skip
 
@@ -262,13 +273,14 @@ def generator_arguments() -> dict[str, Any]:
 
 def weights_file(model: str, checkpoint: str | Path | None) -> Path:
     """The file that holds the weights. Raises ValueError when a model would get random ones: each worker others."""
-    from samlite.registry import TINY_WEIGHTS, sam_model_registry
+    from samlite.registry import TEXT_WEIGHTS, TINY_WEIGHTS, sam_model_registry
     from samlite.released.download import official_weights
     from samlite.released.official_files import CHECKPOINTS
 
     built = sam_model_registry[model].__name__  # "default" is a model under another name
-    if checkpoint is None and built == "tiny":
-        return TINY_WEIGHTS
+    shipped = {"tiny": TINY_WEIGHTS, "tiny_text": TEXT_WEIGHTS}
+    if checkpoint is None and built in shipped:
+        return shipped[built]
     if checkpoint is None:
         raise ValueError(f"{model} has no weights of its own: name a file, or a checkpoint that can be downloaded")
     if str(checkpoint) in CHECKPOINTS and not Path(checkpoint).is_file():
@@ -276,14 +288,6 @@ def weights_file(model: str, checkpoint: str | Path | None) -> Path:
     if not Path(checkpoint).is_file():
         raise ValueError(f"there is no file {str(checkpoint)!r}")
     return Path(checkpoint)
-
-
-def file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _bar(total: int, before: int, shown: bool) -> Any:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from samlite import memory
 from samlite.boxes import box_areas, near_crop_edge, non_maximum_suppression, xyxy_to_xywh
 from samlite.device_masks import boxes_of, rles_of
 from samlite.images import read_photo
@@ -86,8 +87,8 @@ class SamAutomaticMaskGenerator:
     ``progress``: show a bar.
 
     Memory beyond the model's own: `UPSCALING_BYTES` (on a CPU `CPU_UPSCALING_BYTES`) and twice that again in between,
-    or one mask where that is more, whatever the number of points; and
-    the records. In mode "binary_mask" these are H·W bytes each: take "coco_rle" for large photos.
+    or one mask where that is more, whatever the number of points; and the records. In mode "binary_mask" these are H·W
+    bytes each: take "coco_rle" for large photos.
 
     Raises ValueError that names the argument when one is out of its range.
     """
@@ -121,17 +122,20 @@ class SamAutomaticMaskGenerator:
         _check("stability_score_offset", stability_score_offset, 0, np.inf, "a distance between logits, not negative")
         _check("box_nms_thresh", box_nms_thresh, 0, 1, "an IoU, 0 to 1")
         _check("crop_nms_thresh", crop_nms_thresh, 0, 1, "an IoU, 0 to 1")
-        _check("crop_n_layers", crop_n_layers, 0, 8, "a whole number from 0 to 8: a layer has 4 times the last's crops")
+        expected = "a whole number from 0 to 8 (a layer has 4 times the last's crops)"
+        _check("crop_n_layers", crop_n_layers, 0, 8, expected, True)
         _check("crop_overlap_ratio", crop_overlap_ratio, 0, 0.99, "a share of the photo's short side, less than 1")
         _check("min_mask_region_area", min_mask_region_area, 0, np.inf, "a number of pixels, not negative")
-        _check("points_per_batch", points_per_batch, 1, np.inf, "a whole number, at least 1")
-        _check("crop_n_points_downscale_factor", crop_n_points_downscale_factor, 1, np.inf, "at least 1")
+        _check("points_per_batch", points_per_batch, 1, np.inf, "a whole number, at least 1", True)
+        downscale = crop_n_points_downscale_factor
+        _check("crop_n_points_downscale_factor", downscale, 1, np.inf, "a whole number, at least 1", True)
         if output_mode not in OUTPUT_MODES:
             raise ValueError(f"output_mode is {output_mode!r}: it must be one of {', '.join(map(repr, OUTPUT_MODES))}")
         if point_grids is None:
-            smallest = crop_n_points_downscale_factor**crop_n_layers
-            _check("points_per_side", points_per_side, smallest, np.inf, f"at least {smallest} for these layers")
-            self.point_grids = layer_point_grids(points_per_side, crop_n_layers, crop_n_points_downscale_factor)
+            smallest = downscale**crop_n_layers
+            expected = f"at least {smallest} for these layers, a whole number"
+            _check("points_per_side", points_per_side, smallest, np.inf, expected, True)
+            self.point_grids = layer_point_grids(points_per_side, crop_n_layers, downscale)
         else:
             self.point_grids = check_point_grids(point_grids, crop_n_layers + 1)
         self.predictor = SamPredictor(model)
@@ -182,7 +186,8 @@ class SamAutomaticMaskGenerator:
         parts = []
         for start in range(0, len(points), self._batch()):
             batch = points[start : start + self._batch()]
-            parts.extend(self._of_points(batch, crop, photo.shape[:2]))
+            with memory.out_of_memory_in_words("automatic masks", self.predictor.device, "lower points_per_batch, "):
+                parts.extend(self._of_points(batch, crop, photo.shape[:2]))
             bar.update(len(batch))
         if not parts:
             return Candidates.none()
@@ -306,7 +311,8 @@ def _paste_all(
     return F.pad(masks, (x1, width - x2, y1, height - y2))
 
 
-def _check(name: str, value: Any, low: float, high: float, expected: str) -> None:
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+def _check(name: str, value: Any, low: float, high: float, expected: str, whole: bool = False) -> None:
+    kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+    number = isinstance(value, kinds) and not isinstance(value, bool)
     if not number or not low <= value <= high:
         raise ValueError(f"{name} is {value!r}: {expected} is expected")

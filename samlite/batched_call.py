@@ -28,27 +28,34 @@ def answer_batch(sam: nn.Module, batched_input: Any, multimask_output: bool) -> 
     Returns a dict for each: ``masks`` (B, K, H, W) bool, ``iou_predictions`` (B, K) and ``low_res_logits``
     (B, K, 256, 256), which can be the next call's ``mask_inputs``. The pictures are encoded together, so they must fit
     into memory together; no gradients are kept.
-    Raises TypeError or ValueError that names the picture, the key, what was given and what to do.
+    Raises TypeError or ValueError that names the picture, the key, what was given and what to do, and
+    `samlite.memory.TooLittleMemoryError`.
     """
+    from samlite.memory import check_encoding, described, out_of_memory_in_words
+
     prompts = sam.prompt_encoder
     sizes = sam.image_size, 4 * prompts.grid_size
     pictures = check_batch(batched_input, sizes, prompts.accepted_labels, sam.device)
-    embeddings = sam.encode_image(torch.cat([sam.preprocess(picture["image"][None]) for picture in pictures]))
-    answers = []
-    for picture, embedding in zip(pictures, embeddings, strict=True):
-        points, labels, mask = (picture[key] for key in ("point_coords", "point_labels", "mask_inputs"))
-        low_res_logits, iou_predictions = sam.decode_masks(
-            embedding[None],
-            points=None if points is None else points.float(),
-            labels=None if labels is None else labels.long(),
-            boxes=picture["boxes"],
-            mask=None if mask is None else mask.float(),
-            multimask_output=multimask_output,
-        )
-        logits = sam.postprocess_masks(low_res_logits, picture["image"].shape[-2:], picture["original_size"])
-        masks = logits > sam.mask_threshold  # (B, K, H, W)
-        answers.append({"masks": masks, "iou_predictions": iou_predictions, "low_res_logits": low_res_logits})
-    return answers
+    check_encoding(sam, len(pictures))
+    with out_of_memory_in_words(f"a call with {described(sam)}", sam.device, "pass fewer at once, "):
+        embeddings = sam.encode_image(torch.cat([sam.preprocess(picture["image"][None]) for picture in pictures]))
+        return [_answer(sam, *each, multimask_output) for each in zip(pictures, embeddings, strict=True)]
+
+
+def _answer(sam: nn.Module, picture: dict[str, Any], embedding: Tensor, multimask_output: bool) -> dict[str, Tensor]:
+    """The answer on one checked picture; ``embedding`` (C, 64, 64) is its own."""
+    points, labels, mask = (picture[key] for key in ("point_coords", "point_labels", "mask_inputs"))
+    low_res_logits, iou_predictions = sam.decode_masks(
+        embedding[None],
+        points=None if points is None else points.float(),
+        labels=None if labels is None else labels.long(),
+        boxes=picture["boxes"],
+        mask=None if mask is None else mask.float(),
+        multimask_output=multimask_output,
+    )
+    logits = sam.postprocess_masks(low_res_logits, picture["image"].shape[-2:], picture["original_size"])
+    masks = logits > sam.mask_threshold  # (B, K, H, W)
+    return {"masks": masks, "iou_predictions": iou_predictions, "low_res_logits": low_res_logits}
 
 
 def check_batch(batched_input: Any, sizes: tuple[int, int], labels: tuple[int, ...], device: torch.device) -> list:
@@ -114,17 +121,28 @@ class _Picture:
         if max(height, width) > self.image_size:
             self.fail("image", f"is {height}×{width}, more than the input frame of {self.image_size}: resize it first, "
                                "samlite.frames.ResizeLongestSide does")  # fmt: skip
+        patch = 4 * self.image_size // self.low_res_size
+        if min(height, width) < patch:
+            self.fail("image", f"is {height}×{width}, less than one patch of {patch} pixels: crop the photo or cut it "
+                               "into pieces")  # fmt: skip
+        if image.dtype == torch.bool or image.is_complex():
+            self.fail("image", f"is {image.dtype}: numbers in 0…255 are expected", TypeError)
+        shares = image.is_floating_point()  # where 1 may stand for white
         image = image.float()
         self.check_finite("image", image)
         low, high = image.min().item(), image.max().item()
         if low < 0 or high > 255:
             self.fail("image", f"has values from {low:g} to {high:g}: RGB in 0…255 is expected, not yet normalised")
-        if 0 < high <= 1 and (image != image.round()).any():
+        if shares and 0 < high <= 1:
             self.fail("image", f"has values from {low:g} to {high:g}: RGB in 0…255 is expected; multiply it by 255")
         return image
 
     def original_size(self) -> tuple[int, int]:
-        size = tuple(int(side) for side in self.given["original_size"])
+        given = self.given["original_size"]
+        try:
+            size = tuple(int(side) for side in given)
+        except (TypeError, ValueError):
+            self.fail("original_size", f"is {given!r}: (height, width) is expected", TypeError)
         if len(size) != 2 or min(size) < 1:
             self.fail("original_size", f"is {size}: (height, width) is expected, each at least 1")
         height, width = self.given["image"].shape[-2:]
@@ -191,6 +209,10 @@ class _Picture:
         if not masks.is_floating_point():
             self.fail("mask_inputs", f"is {masks.dtype}: float logits are expected", TypeError)
         self.check_finite("mask_inputs", masks)
+        highest = masks.max()
+        if highest in (0, 1, 255) and ((masks == 0) | (masks == highest)).all():
+            self.fail("mask_inputs", f"holds nothing but 0 and {highest.item():g}, a binary mask: low-res logits are "
+                                     "expected; samlite.masks.mask_to_logits makes them")  # fmt: skip
 
     def check_finite(self, key: str, values: Tensor) -> None:
         wrong = int((~values.isfinite()).sum())

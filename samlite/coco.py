@@ -37,13 +37,18 @@ def photo_annotations(
                 "area": int(record["area"]),
                 "bbox": list(record["bbox"]),
                 "predicted_iou": record["predicted_iou"],
-                "stability_score": None if math.isnan(record["stability_score"]) else record["stability_score"],
+                "stability_score": number_or_null(record["stability_score"]),
                 "point_coords": record["point_coords"],
                 "crop_box": list(record["crop_box"]),
             }
             for number, record in enumerate(records, start=1)
         ],
     }
+
+
+def number_or_null(score: float) -> float | None:
+    """JSON has no NaN, and the stability score of a mask without pixels is one: null takes its place."""
+    return None if math.isnan(score) else score
 
 
 def as_coco_rle(segmentation: Any) -> dict[str, Any]:

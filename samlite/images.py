@@ -13,7 +13,8 @@ transparency              laid over white: alpha·colour + (1 − alpha)·white,
                           multiplied again
 16 bits                   0…65535 → 0…255 (value / 257, rounded), never stretched to the picture's own range
 float                     0…1 → 0…255; anything outside that range is an error, for 0…255 looks like it by accident
-other numbers             an error: bool and int64 say nothing about their range
+other numbers             an error: bool and int64 say nothing about their range, nor does a PIL image of mode "I" that
+                          was not opened from a file (in a file it is 16 bits)
 array                     H×W, H×W×1, H×W×2 (grey, alpha), H×W×3, H×W×4 (red, green, blue, alpha)
 torch tensor              torch's own convention: C×H×W, or H×W; otherwise as an array
 colour profiles           not applied
@@ -50,6 +51,7 @@ def read_photo(image: Any, image_format: str = "RGB") -> UInt8[np.ndarray, "h w 
 
     Raises ValueError or TypeError that names what was given and what to do: None, not an image, truncated, more than
     ``MAXIMUM_PIXELS``, empty, channels first, NaN, a range or a type of numbers that does not say what white is.
+    OSError when the file may not be read, or its disk or network fails: then it is not the photo.
     """
     if image_format not in ("RGB", "BGR"):
         raise ValueError(f'image_format is {image_format!r}: it must be "RGB" or "BGR"')
@@ -80,7 +82,10 @@ def read_photo(image: Any, image_format: str = "RGB") -> UInt8[np.ndarray, "h w 
 
 @contextmanager
 def _decoding(name: str):
-    """Whatever Pillow raises on a damaged file, as one kind of error: a ValueError that names the file."""
+    """Whatever Pillow raises on a damaged file, as one kind of error: a ValueError that names the file.
+
+    What the system raises, no permission or a failing disk, stays an OSError, and names the file, too.
+    """
     try:
         yield
     except MemoryError:
@@ -93,6 +98,8 @@ def _decoding(name: str):
     except Image.DecompressionBombError as error:  # Pillow's own limit, above ours
         raise ValueError(f"{_too_large(name)} ({error})") from None
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged data
+        if isinstance(error, OSError) and error.errno is not None:  # Pillow's own have no number
+            raise OSError(error.errno, f"{name} could not be read: {error.strerror}") from error
         raise ValueError(f"{name} could not be decoded, it is damaged or truncated ({error}): get it again") from error
 
 
@@ -126,9 +133,15 @@ def _from_pil(image: Image.Image, name: str = "image") -> UInt8[np.ndarray, "h w
         raise ValueError(f"{_too_large(name)} (it is {width}×{height}, {width * height:,} pixels)")
     if width * height == 0:
         raise ValueError(f"{name} is empty: its width and height are {width}×{height} pixels")
+    from_file = image.format is not None
     with _decoding(name):
         image = ImageOps.exif_transpose(image)  # the pixels are decoded here
     mode = image.mode
+    if mode == "I" and not from_file:  # as an array of int32 becomes one
+        raise TypeError(
+            'image is a PIL image of mode "I", whole numbers that do not say what white is: pass '
+            "np.asarray(image).astype(np.uint8) if it holds 0…255, .astype(np.uint16) if it holds 0…65535"
+        )
     if mode.startswith("I"):  # "I", and "I;16" with its byte orders: how Pillow holds 16-bit grey
         return _from_sixteen_bits(image)
     if mode == "F":

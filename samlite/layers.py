@@ -29,8 +29,8 @@ class Attention(nn.Module):
     """Multi-head scaled dot-product attention between two sequences.
 
     softmax(Q·Kᵀ / √(D/H))·V for each head; every query token gets one context vector, whatever the number of keys.
-    ``width_out`` defaults to ``width``; ``inner_width`` (default ``width``) is where the heads live, so that a model
-    may attend in fewer channels than it carries (the released decoder does, the document's does not).
+    ``inner_width`` (default ``width``) is where the heads live, so that a model may attend in fewer channels than it
+    carries (the released decoder does, the document's does not). Raises ValueError when the heads do not divide it.
 
     Source: document §1.5.4 and §1.8.2; Vaswani et al., "Attention Is All You Need" (2017), §3.2.
     """

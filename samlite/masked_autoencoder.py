@@ -31,6 +31,7 @@ def random_masking(
 
     Returns places in the sequence: visible (B, V) and hidden (B, L − V), each in rising order; every place is in one
     of them, once. At 75 % of 4096 patches V is 1024. ``generator``: a generator, or a seed.
+    ``device``: where the places are drawn, and so the generator's own; None is the CPU.
     Raises ValueError when the share leaves no patch visible, or none hidden.
     """
     visible_count = round(patches * (1 - hidden_share))
@@ -59,7 +60,7 @@ def normalise_patches(patches: Float[Tensor, "b l values"]) -> Float[Tensor, "b 
 
 
 def wave_table(grid_size: int, width: int) -> Float[Tensor, "l d"]:
-    """Positions that are not learned: (L, D) of sines and cosines of row and column, from slow to fast.
+    """Positions that are not learned: (L, D) of sines and cosines of row and column, from fast to slow.
 
     Source: He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022), appendix A.1.
     """

@@ -24,12 +24,14 @@ def as_binary(mask: Shaped[np.ndarray, "*any"], name: str = "mask") -> Bool[np.n
     """bool, or numbers that are 0 and one other value such as 1 or 255 → bool.
 
     Raises ValueError for numbers with more values (logits, probabilities, label maps): a threshold is the caller's
-    choice.
+    choice. The same for NaN and infinite ones.
     """
     if mask.dtype == bool:
         return mask
     values = np.unique(mask)
     others = values[values != 0]
+    if not np.isfinite(others).all():
+        raise ValueError(f"{name} has NaN or infinite values: a binary mask is bool, or 0 and one other number")
     if len(others) > 1:
         raise ValueError(
             f"{name} has {len(values)} different values from {values[0]:g} to {values[-1]:g}: a binary mask is bool, "
@@ -126,15 +128,17 @@ def remove_small_regions(
 
 def overlay_masks(
     photo: UInt8[np.ndarray, "height width 3"],
-    masks: Bool[np.ndarray, "*k height width"],
+    masks: Shaped[np.ndarray, "*k height width"],
     colours: tuple[tuple[int, int, int], ...] = COLOURS,
     opacity: float | int = 0.5,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The photo with each mask (one H×W, or K×H×W) tinted in its colour, and a full line of it along the inside edge.
 
-    Later masks lie over earlier ones; ``opacity`` is the share of the colour in the tint, 0…1.
+    Later masks lie over earlier ones; ``opacity`` is the share of the colour in the tint, 0…1. Masks are bool, or
+    what `as_binary` takes for it; it raises ValueError.
     """
     result = photo.astype(np.float32)
+    masks = as_binary(masks, "masks")
     for index, mask in enumerate(masks.reshape(-1, *masks.shape[-2:])):
         colour = np.array(colours[index % len(colours)], dtype=np.float32)
         result[mask] = (1 - opacity) * result[mask] + opacity * colour
@@ -148,9 +152,9 @@ def _interior(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "heigh
     return padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
 
 
-def save_mask(path: str | os.PathLike, mask: Bool[np.ndarray, "height width"]) -> None:
-    """Write a mask as an 8-bit grey PNG, 255 where the object is; see `save_png`."""
-    save_png(path, mask.astype(np.uint8) * 255)
+def save_mask(path: str | os.PathLike, mask: Shaped[np.ndarray, "height width"]) -> None:
+    """Write a mask, bool or what `as_binary` takes for it, as an 8-bit grey PNG, 255 inside; see `save_png`."""
+    save_png(path, as_binary(mask).astype(np.uint8) * 255)
 
 
 def save_png(path: str | os.PathLike, picture: UInt8[np.ndarray, "height width *channels"]) -> None:

@@ -27,8 +27,8 @@ def weight_bytes(module: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
 
 
-def encoding_bytes(sam: nn.Module) -> int | None:
-    """The most that encoding one photo on a CPU holds at one time beside the weights, in bytes, to about a quarter.
+def encoding_bytes(sam: nn.Module, pictures: int = 1) -> int | None:
+    """The most that encoding photos together on a CPU holds beside the weights, in bytes, to about a quarter.
 
     On an accelerator it is a lower bound, for there a photo goes the plain way. None for an encoder of another kind.
     """
@@ -38,15 +38,18 @@ def encoding_bytes(sam: nn.Module) -> int | None:
     size = encoder.patch_projection.weight.element_size()  # 2 when the encoder computes in bfloat16
     grid, width, channels = encoder.grid_size, encoder.patch_projection.out_features, sam.prompt_encoder.channels
     image, tokens, embedding = 3 * encoder.image_size**2, grid**2 * width, grid**2 * channels
+    together = pictures
     relative = [block.attention for block in encoder.blocks if hasattr(block.attention, "relative_rows")]
     if not relative:  # tokens and two norms, what came into the block, and an MLP before and after its activation
         numbers = 13 * tokens
     elif hasattr(encoder, "encode_one"):  # the buffers of samlite.released.fast_encoder: q, k, v, context, MLP, scores
         window = min((len(attention.relative_rows) + 1) // 2 for attention in relative)
         numbers = 7 * tokens + max(8 * grid**3, relative[0].heads * window**4)
+        together = 1  # one photo after the other
     else:  # all heads' scores of 16 rows of the grid, their bias, and their softmax
         numbers = 11 * tokens + 3 * relative[0].heads * 16 * grid**3
-    return int(4 * 2 * image + size * (image + numbers + 4 * embedding) + FIRST_USE)
+    per_picture = 4 * 2 * image + size * 4 * embedding
+    return int(per_picture * pictures + size * (image + numbers) * together + FIRST_USE)
 
 
 def free_bytes(device: torch.device | str = "cpu") -> int | None:
@@ -82,15 +85,18 @@ def check_weights(name: str, needed: float, device: torch.device | str | None = 
     check(f"{name}, for its weights alone,", needed, device, advice)
 
 
-def check_encoding(sam: nn.Module) -> None:
-    """Whether a photo can be encoded. Raises TooLittleMemoryError."""
-    needed = encoding_bytes(sam)
+def check_encoding(sam: nn.Module, pictures: int = 1) -> None:
+    """Whether so many photos can be encoded together. Raises TooLittleMemoryError."""
+    needed = encoding_bytes(sam, pictures)
     if needed is not None:
-        check(f"encoding a photo with {described(sam)}", needed, sam.device, "take a smaller model, ")
+        what, advice = ("a photo", "") if pictures == 1 else (f"{pictures} photos at once", "pass fewer at once, ")
+        check(f"encoding {what} with {described(sam)}", needed, sam.device, f"{advice}take a smaller model, ")
 
 
 @contextmanager
-def out_of_memory_in_words(what: str, device: torch.device | str | None) -> Iterator[None]:
+def out_of_memory_in_words(
+    what: str, device: torch.device | str | None, advice: str = "take a smaller model, "
+) -> Iterator[None]:
     """PyTorch's own out-of-memory errors → TooLittleMemoryError."""
     try:
         yield
@@ -98,7 +104,7 @@ def out_of_memory_in_words(what: str, device: torch.device | str | None) -> Iter
         if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
             raise
         raise TooLittleMemoryError(
-            f"{what} found too little memory on {_place(device)}: take a smaller model, close other programs"
+            f"{what} found too little memory on {_place(device)}: {advice}close other programs"
             + ("" if torch.device(device or "cpu").type == "cpu" else ", or use device='cpu'")
         ) from error
 

@@ -235,4 +235,4 @@ def _bytes(module: nn.Module) -> int:
 def _require(*packages: str) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise SetupError(f'ONNX needs {" and ".join(missing)}: {pip_install(" ".join(missing))}')
+        raise SetupError(f"ONNX needs {' and '.join(missing)}: {pip_install(' '.join(missing))}")

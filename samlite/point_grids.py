@@ -32,7 +32,8 @@ def crop_boxes(
     """The crops of all layers, and the layer of each; the first is the whole photo.
 
     ``overlap_ratio``: the overlap of two neighbours in the first layer, as a share of the photo's short side; it is
-    halved from layer to layer, as the crops are.
+    halved from layer to layer, as the crops are. Sides are rounded up, so that in a photo of few pixels the last crops
+    of a row or column would lie beyond its edge: these are left out.
     """
     height, width = original_size
     boxes: list[Box] = [(0, 0, width, height)]
@@ -43,6 +44,8 @@ def crop_boxes(
         crop_width, crop_height = (_crop_side(side, per_side, overlap) for side in (width, height))
         for i, k in product(range(per_side), range(per_side)):
             x, y = (crop_width - overlap) * i, (crop_height - overlap) * k
+            if x >= width or y >= height:
+                continue
             boxes.append((x, y, min(x + crop_width, width), min(y + crop_height, height)))
             layers.append(layer)
     return boxes, layers

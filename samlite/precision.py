@@ -112,7 +112,10 @@ def check_mode(mode: str, device: torch.device | str | None = None) -> None:
         raise ValueError(f"precision is {mode!r}: it must be one of {', '.join(map(repr, MODES))}")
     if mode != "int8":
         return
-    kind = torch.device(device or "cpu").type
+    try:
+        kind = torch.device(device or "cpu").type
+    except RuntimeError:
+        raise ValueError(f"device is {str(device)!r}, and PyTorch knows none of that name: int8 needs 'cpu'") from None
     if kind not in ("cpu", "meta"):
         raise ValueError(f"precision 'int8' is for a CPU, and the device is {str(device)!r}: take 'bfloat16' there")
     if not int8_sums_are_exact():

@@ -4,6 +4,7 @@ The image encoder runs once per photo, the prompt encoder and the mask decoder o
 `predict` is fast. Names, signatures and results are those of the released package.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ class SamPredictor:
         - ``boxes`` (M, 4): several boxes around *one* object, all in one token sequence (document §1.7.1; the
           released model was trained on one). Not together with ``box``;
         - ``mask_input`` (1, 256, 256): low-res logits, a row of a former answer or from `mask_to_logits`;
-        - ``text`` (T, E) or (E,): embeddings, for a model that was trained with text.
+        - ``text`` (X, E) or (E,): embeddings, for a model that was trained with text.
 
         ``multimask_output``: True gives all K candidates (3), False one. The released model has a fourth mask token
         for a single answer. The document's has none: the one is the candidate with the highest predicted IoU.
@@ -129,7 +130,7 @@ class SamPredictor:
         if mask_input is not None:
             mask = self._tensor(prompt_checks.check_mask_input(mask_input, frames.low_res_size))  # (1, 1, h, w)
         if text is not None:
-            embedding = self._tensor(prompt_checks.check_text(text))  # (1, T, E)
+            embedding = self._tensor(prompt_checks.check_text(text))  # (1, X, E)
         if all(prompt is None for prompt in (points, corners, mask, embedding)):
             raise ValueError(
                 "no prompt was given: pass point_coords with point_labels, a box, boxes, a mask_input or text"
@@ -149,7 +150,7 @@ class SamPredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
         *,
-        text: Float[Tensor, "b t e"] | None = None,
+        text: Float[Tensor, "b x e"] | None = None,
     ) -> tuple[Shaped[Tensor, "b k height width"], Float[Tensor, "b k"], Float[Tensor, "b k low low"]]:
         """Masks for B prompts at once on the photo that is set; tensors, in the *input* frame (1024×1024).
 
@@ -157,29 +158,41 @@ class SamPredictor:
         the batched call of the released package; (B, M, 4) is M boxes around each of B objects. Everything else is as
         in `predict`, with the axis B in front, and on the model's device.
 
-        Laxer than `predict`: places outside the photo, NaN, inverted boxes and an empty prompt are not refused.
+        Raises RuntimeError before `set_image`, ValueError for a label that the model does not know, and
+        `samlite.memory.TooLittleMemoryError`. Laxer than `predict`: places outside the photo, NaN, inverted boxes, a
+        binary mask and an empty prompt are not refused.
         """
         frames = self._require_frames()
+        if point_labels is not None:
+            prompt_checks.check_labels(point_labels, self.model.prompt_encoder.accepted_labels)
         if boxes is not None and boxes.ndim == 2:
             boxes = boxes[:, None]  # (B, 4) → (B, 1, 4)
-        low_res_logits, iou_predictions = self.model.decode_masks(
-            self.features,
-            points=point_coords,
-            labels=None if point_labels is None else point_labels.long(),
-            boxes=boxes,
-            mask=mask_input,
-            text=text,
-            multimask_output=multimask_output,
-        )
-        masks = self.model.resize_masks(low_res_logits, frames.input_size, frames.original_size)  # (B, K, H, W)
-        return masks if return_logits else masks > self.model.mask_threshold, iou_predictions, low_res_logits
+        advice = "ask for fewer prompts at once, take a smaller photo, "
+        with memory.out_of_memory_in_words("decoding masks", self.device, advice):
+            low_res_logits, iou_predictions = self.model.decode_masks(
+                self.features,
+                points=None if point_coords is None else point_coords.float(),
+                labels=None if point_labels is None else point_labels.long(),
+                boxes=None if boxes is None else boxes.float(),
+                mask=None if mask_input is None else mask_input.float(),
+                text=None if text is None else text.float(),
+                multimask_output=multimask_output,
+            )
+            batch, candidates = iou_predictions.shape
+            if batch > 1:  # at the model's size and at the photo's: the one is made from the other
+                needed = 4 * batch * candidates * (frames.image_size**2 + math.prod(frames.original_size))
+                memory.check(f"bringing the masks of {batch} prompts to the photo's size", needed, self.device, advice)
+            masks = self.model.resize_masks(low_res_logits, frames.input_size, frames.original_size)  # (B, K, H, W)
+            masks = masks if return_logits else masks > self.model.mask_threshold
+        return masks, iou_predictions, low_res_logits
 
     def mask_to_logits(self, mask: Any, strength: float | int = 8.0) -> Float[np.ndarray, "1 h w"]:
         """A binary mask of the photo's size → ``mask_input`` (1, 256, 256) for `predict` (`samlite.masks`)."""
         frames = self._require_frames()
-        if np.shape(mask) != frames.original_size:
-            raise ValueError(f"mask has shape {np.shape(mask)}: the photo's is expected, {frames.original_size}")
-        return mask_to_logits(np.asarray(mask), frames.image_size, frames.low_res_size, strength)
+        array = prompt_checks.as_array(mask, "mask")
+        if array.shape != frames.original_size:
+            raise ValueError(f"mask has shape {array.shape}: the photo's is expected, {frames.original_size}")
+        return mask_to_logits(array, frames.image_size, frames.low_res_size, strength)
 
     def get_image_embedding(self) -> Float[Tensor, "1 c grid grid"]:
         """The image embedding of the photo that is set, (1, 256, 64, 64). Raises RuntimeError before `set_image`."""

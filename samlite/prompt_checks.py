@@ -1,8 +1,8 @@
 """What a person hands to ``SamPredictor.predict``, checked: arrays of the right shape, or an error that says why not.
 
 Every function takes the argument as it was given and returns a float64 array (labels: int64), still in pixels of the
-original photo. The rules are here and nowhere else; the tensors behind them (``predict_torch``, ``Sam``) are not
-checked.
+original photo. What ``predict_torch`` is given is not checked but for its labels; `samlite.batched_call` checks the
+tensors of ``sam(batched_input, …)`` by rules of its own.
 
 A coordinate belongs to the photo when 0 ≤ x ≤ W and 0 ≤ y ≤ H. The far edge itself counts, for many write a box over
 the whole photo as (0, 0, W, H).
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num, Shaped
 
 MOST_LISTED = 5  # so many wrong points a message shows
 
@@ -81,22 +81,22 @@ def check_boxes(boxes: Any, original_size: tuple[int, int], name: str = "boxes")
 
 def check_mask_input(mask_input: Any, low_res_size: int) -> Float[np.ndarray, "1 h w"]:
     """Low-res logits (1, 256, 256), as ``predict`` returns them: finite, and not a binary mask."""
-    shape = np.shape(mask_input)
+    given = as_array(mask_input, "mask_input")
     helper = "predictor.mask_to_logits(mask) makes them from a binary mask of the photo's size"
     expected = f"logits of shape (1, {low_res_size}, {low_res_size}) are expected, a row of predict's low_res_logits"
-    if shape != (1, low_res_size, low_res_size):
-        raise ValueError(f"mask_input has shape {shape}: {expected} (low_res_logits[k:k + 1]); {helper}")
-    if np.asarray(mask_input).dtype == bool:
+    if given.shape != (1, low_res_size, low_res_size):
+        raise ValueError(f"mask_input has shape {given.shape}: {expected} (low_res_logits[k:k + 1]); {helper}")
+    if given.dtype == bool:
         raise TypeError(f"mask_input is bool: {expected}; {helper}")
-    logits = _numbers(mask_input, "mask_input")
+    logits = given.astype(np.float64)
     _check_finite(logits.reshape(-1, 1), "mask_input", "logits")
     if np.isin(logits, (0, 1)).all() or np.isin(logits, (0, 255)).all():
         raise ValueError(f"mask_input holds nothing but 0 and {logits.max():g}, a binary mask: {expected}; {helper}")
     return logits
 
 
-def check_text(text: Any) -> Float[np.ndarray, "t e"]:
-    """T text embeddings of width E, shape (T, E); a single one may be (E,)."""
+def check_text(text: Any) -> Float[np.ndarray, "x e"]:
+    """X text embeddings of width E, shape (X, E); a single one may be (E,)."""
     if isinstance(text, str):
         raise TypeError(
             "text is a string: pass its embedding, shape (E,), from the text encoder the model was trained on; for "
@@ -104,23 +104,36 @@ def check_text(text: Any) -> Float[np.ndarray, "t e"]:
         )
     embedding = _numbers(text, "text")
     if embedding.ndim not in (1, 2) or 0 in embedding.shape:
-        raise ValueError(f"text has shape {embedding.shape}: (E,) or (T, E) is expected, T embeddings of width E")
+        raise ValueError(f"text has shape {embedding.shape}: (E,) or (X, E) is expected, X embeddings of width E")
     embedding = embedding.reshape(-1, embedding.shape[-1])
     _check_finite(embedding, "text", "embeddings")
     return embedding
 
 
-def _numbers(given: Any, name: str) -> Float[np.ndarray, "*any"]:
-    """Lists, tuples, tensors, arrays → float64; anything that is not numbers is an error with what it is."""
-    if isinstance(given, torch.Tensor):
-        given = given.detach().cpu().numpy()
+def check_labels(point_labels: Num[torch.Tensor, "b n"], accepted: tuple[int, ...]) -> None:
+    """Labels of ``predict_torch``, on any device. Raises ValueError for one that the prompt encoder does not know."""
+    labels = point_labels.float()
+    wrong = labels[~torch.isin(labels, labels.new_tensor(accepted))]
+    if len(wrong):
+        raise ValueError(f"point_labels has {wrong[0].item():g}: a label is one of {accepted}")
+
+
+def as_array(given: Any, name: str) -> Shaped[np.ndarray, "*any"]:
+    """Lists, tuples, arrays, tensors of any device → an array of numbers or bool; anything else is a TypeError."""
     try:
+        if isinstance(given, torch.Tensor):
+            given = given.detach().cpu()
+            given = given.float() if given.dtype == torch.bfloat16 else given  # numpy has no bfloat16
         array = np.asarray(given)
         if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
             raise TypeError(f"its type is {array.dtype}")
-    except (TypeError, ValueError) as error:  # ValueError: lists of unequal length
+    except (TypeError, ValueError, RuntimeError) as error:  # lists of unequal length, or of tensors with gradients
         raise TypeError(f"{name} cannot be read as an array of numbers ({error}): it is {_short(given)}") from None
-    return array.astype(np.float64)
+    return array
+
+
+def _numbers(given: Any, name: str) -> Float[np.ndarray, "*any"]:
+    return as_array(given, name).astype(np.float64)
 
 
 def _check_finite(rows: np.ndarray, name: str, what: str) -> None:

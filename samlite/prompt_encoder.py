@@ -86,7 +86,7 @@ class MaskPromptEncoder(nn.Module):
 
 
 class PromptEncoder(nn.Module):
-    """Points, boxes, masks and text embeddings → sparse tokens (B, N + 2M + T, C) and a dense map (B, C, 64, 64).
+    """Points, boxes, masks and text embeddings → sparse tokens (B, N + 2M + X, C) and a dense map (B, C, 64, 64).
 
     Coordinates are (x, y) in pixels of the padded input frame (1024×1024), boxes (x1, y1, x2, y2) in the same frame;
     a pixel's centre lies half a pixel in, so they are normalised as (xy + 0.5) / 1024. Labels are 1 (foreground) and
@@ -146,7 +146,7 @@ class PromptEncoder(nn.Module):
                 'points, boxes or a mask, or sam_model_registry["tiny_text"], or train it '
                 "(samlite.learning.text.prompting.TextTrainer; save_weights then writes down that it was)"
             )
-        return record("text_tokens", self.text_projection(text))  # (B, T, 256)
+        return record("text_tokens", self.text_projection(text))  # (B, X, 256)
 
     def forward(
         self,
@@ -175,7 +175,7 @@ class PromptEncoder(nn.Module):
         if text is not None:
             tokens.append(self.encode_text(text))
         dense = self.mask_prompt(mask) if mask is not None else self.absent_mask()
-        sparse = record("sparse_prompt_tokens", torch.cat(tokens, dim=1))  # (B, N + 2M, 256)
+        sparse = record("sparse_prompt_tokens", torch.cat(tokens, dim=1))  # (B, N + 2M + X, 256)
         return sparse, record("dense_prompt", dense)  # (B, 256, 64, 64)
 
     def absent_mask(self) -> Float[Tensor, "1 c g g"]:

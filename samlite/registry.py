@@ -72,8 +72,8 @@ def document_vit_h(
     """The document's SAM at full size, 32 layers of 1280; random weights, for nobody has trained it."""
     if checkpoint is not None:
         return _move(load_document_sam(checkpoint), device, precision)
-    check_device(device)
     check_mode(precision, device)
+    check_device(device)
     if not _is_meta(device):
         memory.check_weights("document_vit_h", memory.weight_bytes(document_sam(device="meta")), device)
     return use_precision(document_sam(device=device).eval(), precision)
@@ -84,8 +84,8 @@ def _released(name: str) -> Callable[..., Sam]:
         checkpoint: str | Path | None = None, device: torch.device | str | None = None, precision: str = "float32"
     ) -> Sam:
         sizes = CHECKPOINTS[name].sizes
-        check_device(device)
         check_mode(precision, device)
+        check_device(device)
         if checkpoint is None:
             if _is_meta(device):
                 return use_fast_paths(use_precision(released_sam(**sizes, device="meta").eval(), precision))
@@ -121,8 +121,8 @@ def _released(name: str) -> Callable[..., Sam]:
 
 def _move(sam: Sam, device: torch.device | str | None, precision: str = "float32") -> Sam:
     """Raises ValueError when this machine has no such device, TooLittleMemoryError when it is full."""
-    check_device(device)
     check_mode(precision, device)
+    check_device(device)
     use_precision(sam, precision)
     if device is not None and torch.device(device).type not in ("cpu", "meta"):
         memory.check_weights(memory.described(sam), memory.weight_bytes(sam), device)

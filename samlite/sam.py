@@ -77,9 +77,12 @@ class Sam(nn.Module):
         """Prompts on an embedded image → (low-res logits (B, 3, 256, 256), IoU predictions (B, 3)).
 
         Coordinates are pixels of the input frame (S×S), labels 1 or 0, boxes (x1, y1, x2, y2), ``mask`` logits, as a
-        former answer gives them. One embedding (batch 1) serves any number B of prompts (document §1.7, §1.8).
-        ``multimask_output``: True gives all three candidates, False one mask; which one, the decoder's
-        ``choose_masks`` says.
+        former answer gives them, ``text`` X embeddings of width E, (B, X, E). One embedding (batch 1) serves any number
+        B of prompts (document §1.7, §1.8). ``multimask_output``: True gives all three candidates, False one mask; which
+        one, the decoder's ``choose_masks`` says.
+
+        Raises ValueError for points without labels or labels without points, and for text that the model was not
+        trained on.
         """
         sparse, dense = self.prompt_encoder(points, labels, boxes, mask, text)
         answers = self.mask_decoder(image_embedding, self.prompt_encoder.image_positions(), sparse, dense)

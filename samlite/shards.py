@@ -158,15 +158,16 @@ class ShardFolder:
             for item in items:
                 try:
                     line = {"item": item, **function(item)}
+                    lines.append(_as_json(line))
                 except BadItem as error:
                     line = {"item": item, "error": str(error)}
+                    lines.append(_as_json(line))
                     skipped.append((item, str(error)))
                 except Exception as error:
                     raise ShardError(f"{item}: {type(error).__name__}: {error}") from error
                 for name, value in line.items():
                     if isinstance(value, list):
                         counts[name] = counts.get(name, 0) + len(value)
-                lines.append(_as_json(line))
         report = {"items": len(items), "skipped": len(skipped), "counts": counts, "manifest_sha256": self.digest}
         text = "\n".join([*lines, _as_json({"report": report})]) + "\n"
         # No time and no name in the gzip header: the same work gives the same bytes.

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from samlite import annotate, automatic
 from samlite.annotate import (
     annotate_folder,
     generator_arguments,
@@ -21,8 +23,9 @@ from samlite.annotate import (
 )
 from samlite.command_line import main
 from samlite.masks import mask_area, mask_to_box
-from samlite.registry import TINY_WEIGHTS
+from samlite.registry import TEXT_WEIGHTS, TINY_WEIGHTS
 from samlite.rle import rle_to_mask
+from samlite.shards import ShardError
 
 FEW = {"points_per_side": 3, "pred_iou_thresh": 0.1, "stability_score_thresh": 0.1}
 GOOD = ["a.jpg", "b grey.png", "c alpha.png", "deep/er/sixteen.png", "deep/é.webp"]
@@ -112,7 +115,9 @@ def test_records_have_the_official_keys_and_their_masks_are_what_they_say(photos
 
 def test_the_manifest_has_every_argument_and_the_weights(done):
     manifest = json.loads((done[0] / "manifest.json").read_text())
-    assert manifest["generator"] == generator_arguments() | FEW
+    expected = generator_arguments() | FEW
+    del expected["points_per_batch"]  # changes no mask
+    assert manifest["generator"] == expected
     assert manifest["model"] == "default" and manifest["items"] == len(GOOD) + len(BAD)
     assert len(manifest["weights_sha256"]) == 64 and manifest["minimum_side"] == 16
 
@@ -122,6 +127,38 @@ def test_processes_give_the_same_bytes_and_a_second_run_none(photos, done, tmp_p
     assert contents(tmp_path) == contents(done[0]) and summary.peak_megabytes > 100
     again = annotate_folder(photos, tmp_path, workers=1, photos_per_shard=3, **FEW)
     assert again.before == again.shards and contents(tmp_path) == contents(done[0])
+
+
+def test_a_run_goes_on_with_fewer_clicks_at_once(photos, done):
+    with ThreadPoolExecutor(1) as executor:
+        again = annotate_folder(photos, done[0], executor=executor, photos_per_shard=3, points_per_batch=1, **FEW)
+    assert again.before == again.shards
+
+
+def test_a_score_that_is_no_number_is_null(photos, tmp_path, monkeypatch):
+    """As that of a mask without a pixel, which passes where the thresholds are 0."""
+    monkeypatch.setattr(automatic, "stability_scores", lambda logits, *_: torch.full(logits.shape[:-2], torch.nan))
+    everything = {"points_per_side": 2, "pred_iou_thresh": 0, "stability_score_thresh": 0}
+    with ThreadPoolExecutor(1) as executor:
+        assert annotate_folder(photos / "deep", tmp_path, executor=executor, **everything).masks > 0
+    records = [record for line in read_annotations(tmp_path) for record in line["annotations"]]
+    assert records and all(record["stability_score"] is None for record in records)
+
+
+@pytest.mark.parametrize("error", [None, PermissionError(13, "no")])
+def test_a_photo_that_cannot_be_reached_is_not_written_down_as_bad(photos, tmp_path, monkeypatch, error):
+    """A share that vanishes in the middle of a run comes back; a shard that says so would stay."""
+    monkeypatch.setattr(annotate, "list_photos", lambda folder: ["a.jpg" if error else "gone.jpg"])
+    if error:
+        monkeypatch.setattr(Image, "open", lambda path: raise_it(error))
+    kind, name = ("PermissionError", "a.jpg") if error else ("ImageNotFoundError", "gone.jpg")
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ShardError, match=f"^{name}: {kind}: .*{name}"):
+        annotate_folder(photos, tmp_path, executor=executor, **FEW)
+    assert not list(tmp_path.glob("shard-*"))
+
+
+def raise_it(error):
+    raise error
 
 
 @pytest.mark.parametrize(
@@ -171,6 +208,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(photos, tmp_path, sett
 
 def test_the_weights_of_the_default_are_those_that_ship():
     assert weights_file("default", None) == weights_file("tiny", None) == TINY_WEIGHTS
+    assert weights_file("tiny_text", None) == TEXT_WEIGHTS
     assert weights_file("vit_b", Path(__file__)) == Path(__file__)
 
 

@@ -1,6 +1,7 @@
 """Automatic masks: every argument, every record key, nothing that survives, large photos, files."""
 
 import csv
+import inspect
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from bad_inputs import small_sam
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -17,6 +19,8 @@ from samlite import SamAutomaticMaskGenerator, SamPredictor, coco, document_sam,
 from samlite import automatic as module
 from samlite.command_line import main
 from samlite.masks import mask_area, mask_iou, mask_to_box, stability_scores
+from samlite.memory import TooLittleMemoryError
+from samlite.point_grids import crop_boxes
 from samlite.rle import decompress_rle, mask_to_rle, rle_to_mask
 
 KEYS = {"segmentation", "area", "bbox", "predicted_iou", "point_coords", "stability_score", "crop_box"}
@@ -177,11 +181,37 @@ def test_blank_and_thin_photos(tiny):
         ({"points_per_batch": 0}, "points_per_batch is 0"),
         ({"min_mask_region_area": -3}, "min_mask_region_area is -3"),
         ({"output_mode": "png"}, "output_mode is 'png': it must be one of 'binary_mask'"),
+        ({"points_per_batch": 2.5}, "points_per_batch is 2.5: a whole number, at least 1"),
+        ({"points_per_side": 8.5}, "points_per_side is 8.5: at least 1 for these layers, a whole number"),
+        ({"points_per_side": float("inf")}, "points_per_side is inf"),
+        ({"crop_n_layers": 1.5}, "crop_n_layers is 1.5: a whole number from 0 to 8"),
+        ({"crop_n_points_downscale_factor": 1.5}, "crop_n_points_downscale_factor is 1.5: a whole number"),
     ],
 )
 def test_arguments_out_of_range(tiny, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        SamAutomaticMaskGenerator(tiny, **arguments)
+    generator = object.__new__(SamAutomaticMaskGenerator)
+    with pytest.raises(ValueError, match=message):  # unwrapped: the types are checked under pytest alone
+        inspect.unwrap(SamAutomaticMaskGenerator.__init__)(generator, tiny, **arguments)
+
+
+def test_a_photo_of_few_pixels_has_no_empty_crops():
+    boxes, layers = crop_boxes((20, 20), 3, 512 / 1500)
+    assert len(boxes) == len(layers) and {0, 1, 2, 3} == set(layers)
+    assert all(x1 < x2 <= 20 and y1 < y2 <= 20 for x1, y1, x2, y2 in boxes)
+    photo = np.full((20, 20, 3), 128, np.uint8)
+    for record in generate(small_sam(), photo, **OPEN, points_per_side=1, crop_n_layers=3):
+        assert record["segmentation"].shape == (20, 20)
+
+
+def test_memory_that_runs_out_is_said_in_words(tiny, photo, monkeypatch):
+    def full(self, *args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
+
+    for step in ("decode_masks", "resize_masks"):
+        with monkeypatch.context() as context:
+            context.setattr(type(tiny), step, full)
+            with pytest.raises(TooLittleMemoryError, match="^automatic masks found .* lower points_per_batch"):
+                generate(tiny, photo, **OPEN)
 
 
 def test_full_size_logits_are_made_a_few_at_a_time(tiny, photo, monkeypatch):

@@ -1,5 +1,6 @@
 """Images that are refused, with an error that helps, and images that are read by a documented rule."""
 
+import errno
 from io import BytesIO
 
 import numpy as np
@@ -59,6 +60,11 @@ def encoded(picture, file_format, **options):
     return file.getvalue()
 
 
+def saved(picture, folder):
+    picture.save(folder / "photo.tif")
+    return folder / "photo.tif"
+
+
 JPEG = encoded(Image.fromarray(PHOTO), "JPEG")
 PNG = encoded(Image.fromarray(PHOTO), "PNG")
 ON_ITS_SIDE = Image.Exif()
@@ -87,8 +93,10 @@ REFUSED_IMAGES = [
     (NUMBERS, "int8", PHOTO.astype(np.int8), TypeError, ["image", "int8", "uint8"]),
     (NUMBERS, "complex", PHOTO.astype(complex), TypeError, ["image", "complex128", "uint8"]),
     (NUMBERS, "objects", PHOTO.astype(object), TypeError, ["image", "object", "uint8"]),
-    (NUMBERS, "PIL mode I beyond 16 bits", Image.new("I", (20, 20), 70000), ValueError,
+    (NUMBERS, "PIL mode I beyond 16 bits", lambda folder: saved(Image.new("I", (20, 20), 70000), folder), ValueError,
      ["image", "from 70000 to 70000", "0…65535"]),
+    (NUMBERS, "PIL mode I from int32", Image.fromarray(PHOTO[..., 0].astype(np.int32)), TypeError,
+     ["image", 'mode "I"', "astype(np.uint8)", "astype(np.uint16)"]),
     (CHANNELS_FIRST, "3×H×W", PHOTO.transpose(2, 0, 1), ValueError,
      ["image", "(3, 97, 140)", CHANNELS_FIRST, "H×W×C", "np.moveaxis"]),
     (CHANNELS_FIRST, "1×H×W", PHOTO[None, ..., 0], ValueError, ["image", "(1, 97, 140)", CHANNELS_FIRST, "H×W×C"]),
@@ -176,6 +184,22 @@ def test_a_missing_file_is_caught_by_either_name():
     for kind in (ValueError, FileNotFoundError):
         with pytest.raises(kind):
             read_photo("no/such/photo.jpg")
+
+
+@pytest.mark.parametrize("step", ["PIL.Image.open", "PIL.ImageFile.ImageFile.load"])
+@pytest.mark.parametrize("kind", [PermissionError, OSError])
+def test_a_disk_that_fails_is_no_damaged_photo(step, kind, tmp_path, monkeypatch):
+    """The error stays the system's own, and names the file."""
+    path = file_of(PNG)(tmp_path)
+    number = errno.EACCES if kind is PermissionError else errno.EIO
+
+    def fails(*args, **kwargs):
+        raise OSError(number, "the system's words")
+
+    monkeypatch.setattr(step, fails)
+    with pytest.raises(kind, match="image '.*photo.jpg' could not be read: the system's words") as error:
+        read_photo(path)
+    assert error.value.errno == number and not isinstance(error.value, ValueError)
 
 
 @pytest.mark.parametrize(

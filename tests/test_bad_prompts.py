@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from bad_inputs import (
     ALONE,
     BAD_BOX,
@@ -95,7 +96,7 @@ REFUSED_PROMPTS = [
     (NOTHING, "(0, 2)", {"point_coords": np.zeros((0, 2)), "point_labels": np.zeros(0)},
      ValueError, ["point_coords has shape (0, 2)", "no point in it", "at least one point"]),
     (NOTHING, "(0, 4) boxes", {"boxes": np.zeros((0, 4))}, ValueError, ["boxes has shape (0, 4)", "(M, 4)"]),
-    (NOTHING, "(0, E) text", {"text": np.zeros((0, 4))}, ValueError, ["text has shape (0, 4)", "(T, E)"]),
+    (NOTHING, "(0, E) text", {"text": np.zeros((0, 4))}, ValueError, ["text has shape (0, 4)", "(X, E)"]),
     (BAD_BOX, "inverted", {"box": [90, 80, 10, 10]},
      ValueError, ["box", "(90, 80, 10, 10)", "x1 < x2", "did you pass x, y, width, height?"]),
     (BAD_BOX, "inverted in y", {"box": [10, 80, 90, 10]}, ValueError, ["box", "y1 < y2"]),
@@ -118,6 +119,8 @@ REFUSED_PROMPTS = [
      ValueError, ["mask_input has shape (1, 97, 140)", "(1, 64, 64)", "predictor.mask_to_logits(mask)"]),
     (MASK_INPUT, "three at once", {"mask_input": np.zeros((3, 64, 64))},
      ValueError, ["mask_input has shape (3, 64, 64)", "low_res_logits[k:k + 1]"]),
+    (MASK_INPUT, "a ragged list", {"mask_input": [[1, 2], [3]]},
+     TypeError, ["mask_input", "array of numbers", "[[1, 2], [3]]"]),
     (MASK_INPUT, "bool of the right size", {"mask_input": SMALL > 0},
      TypeError, ["mask_input is bool", "logits", "predictor.mask_to_logits(mask)"]),
     (MASK_INPUT, "0 and 1 of the right size", {"mask_input": SMALL},
@@ -130,7 +133,7 @@ REFUSED_PROMPTS = [
 TEXT_PROMPTS = [
     ({"text": "a cat"}, TypeError, ["text is a string", "embedding"]),
     ({"text": np.ones(4)}, ValueError, ["text was given", "text_width"]),
-    ({"text": np.ones((1, 2, 3))}, ValueError, ["text has shape (1, 2, 3)", "(T, E)"]),
+    ({"text": np.ones((1, 2, 3))}, ValueError, ["text has shape (1, 2, 3)", "(X, E)"]),
 ]
 
 
@@ -172,3 +175,18 @@ def test_mask_to_logits_wants_a_mask_of_the_photo(predictor):
         predictor.mask_to_logits(MASK.T)
     with pytest.raises(ValueError, match="choose a threshold"):
         predictor.mask_to_logits(np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH))
+    with pytest.raises(TypeError, match=re.escape("mask cannot be read as an array of numbers") + ".*it is .*1, 2.*3"):
+        predictor.mask_to_logits([[1, 2], [3]])
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "with gradients"])
+def test_tensors_of_every_kind_are_read(kind, predictor):
+    """NumPy has no bfloat16, and takes no tensor that gradients flow through."""
+
+    def tensor(values):
+        values = torch.as_tensor(np.asarray(values), dtype=torch.float32)
+        return values.bfloat16() if kind == "bfloat16" else values.requires_grad_()
+
+    expected = predictor.predict(P, L, BOX, 4 * SMALL)[2]
+    np.testing.assert_array_equal(predictor.predict(tensor(P), tensor(L), tensor(BOX), tensor(4 * SMALL))[2], expected)
+    np.testing.assert_array_equal(predictor.mask_to_logits(tensor(MASK)), predictor.mask_to_logits(MASK))

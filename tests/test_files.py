@@ -110,7 +110,5 @@ def test_without_a_folder_there_is_no_file(tmp_path):
 def test_nothing_else_in_samlite_moves_a_file_into_place():
     """A second such helper would be a second place for the same mistake. The download goes on with a part of a file."""
     moves = re.compile(r"os\.(replace|rename)\(|\.rename\(|\.replace\((path|target)\b|shutil\.move\(")
-    found = {
-        path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if moves.search(path.read_text("utf-8"))
-    }
+    found = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if moves.search(path.read_text("utf-8"))}
     assert found == {"files.py", "released/download.py"}

@@ -51,6 +51,9 @@ def test_as_binary():
     assert not as_binary(np.zeros((2, 2))).any()
     with pytest.raises(ValueError, match="mask has 3 different values from -1 to 2.*choose a threshold"):
         as_binary(np.array([[0, -1, 2]]))
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="mask has NaN or infinite values"):
+            as_binary(np.array([[0, value]]))
 
 
 # -------------------------------------------------------------------------------------------------- mask as a prompt
@@ -122,6 +125,18 @@ def test_overlay_of_several_masks_uses_one_colour_each():
     assert (drawn[:, :10] == (200, 0, 0)).all()
     assert (drawn[:, 10:20] == 0).all()
     assert (drawn[:, 20:] == (0, 200, 0)).all()
+
+
+@pytest.mark.parametrize("inside", [np.uint8(1), np.uint8(255), np.float32(1)])
+def test_masks_of_numbers_are_drawn_and_saved_as_masks(inside, tmp_path):
+    mask, photo = disc(), np.zeros((97, 140, 3), np.uint8)
+    numbers = mask * inside
+    np.testing.assert_array_equal(overlay_masks(photo, numbers), overlay_masks(photo, mask))
+    save_mask(tmp_path / "mask.png", numbers)
+    with Image.open(tmp_path / "mask.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), np.where(mask, 255, 0))
+    with pytest.raises(ValueError, match="choose a threshold"):
+        save_mask(tmp_path / "mask.png", np.arange(20.0).reshape(4, 5))
 
 
 # ------------------------------------------------------------------------------------------------------------ saving

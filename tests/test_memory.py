@@ -165,6 +165,35 @@ def test_a_photo_that_does_not_fit_is_refused_before_it_is_encoded(monkeypatch: 
     assert predictor.is_image_set
 
 
+def test_photos_that_do_not_fit_together_are_refused_before_they_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    sam = document_sam(**SMALL).eval()
+    batch = [{"image": torch.full((3, 64, 48), 9.0), "original_size": (64, 48)}] * 3
+    needed = [memory.encoding_bytes(sam, pictures) for pictures in (1, 2, 3)]
+    assert needed[0] == memory.encoding_bytes(sam) and needed[2] - needed[1] == needed[1] - needed[0] > 0
+    free(monkeypatch, (needed[2] - 1) / 1e6)
+    with pytest.raises(TooLittleMemoryError) as caught:
+        sam(batch, True)
+    assert str(caught.value).startswith("encoding 3 photos at once with this model (1 blocks, 32 wide, 64×64) needs ")
+    assert ": pass fewer at once, take a smaller model, close " in str(caught.value)
+    assert len(sam(batch[:2], True)) == 2
+    fast = use_fast_paths(released_sam(**RELEASED, device="meta"))  # one photo after the other: only its copies add up
+    more, plain = (memory.encoding_bytes(each, 2) - memory.encoding_bytes(each) for each in (fast, sam))
+    assert 0 < more < plain
+
+
+def test_memory_that_runs_out_in_a_call_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: object, *args: object, **kwargs: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
+
+    sam = document_sam(**SMALL).eval()
+    batch = [{"image": torch.full((3, 64, 48), 9.0), "original_size": (64, 48)}]
+    for step in ("encode_image", "decode_masks", "resize_masks"):
+        with monkeypatch.context() as context:
+            context.setattr(type(sam), step, full)
+            with pytest.raises(TooLittleMemoryError, match="^a call with this model .* found .*: pass fewer at once"):
+                sam(batch, True)
+
+
 def test_on_the_command_line_it_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
@@ -223,11 +252,11 @@ from samlite.fast import use_fast_paths
 from samlite.learning.measure import peak_megabytes
 from samlite.memory import FIRST_USE, encoding_bytes
 for sam in ({models}):
-    image = torch.zeros(1, 3, sam.image_size, sam.image_size)
+    image = torch.zeros({pictures}, 3, sam.image_size, sam.image_size)
     with torch.no_grad():
         peak_megabytes(lambda: sam.encode_image(sam.normalise(image)))  # kernels, for the first time
         peak = peak_megabytes(lambda: sam.encode_image(sam.normalise(image)))
-    print((encoding_bytes(sam) - FIRST_USE) / 2**20, peak)
+    print((encoding_bytes(sam, {pictures}) - FIRST_USE) / 2**20, peak)
 """
 LOAD = """
 import os, sys, torch
@@ -253,9 +282,10 @@ def numbers(code: str, *arguments: str) -> list[list[float]]:
 
 
 @linux
-def test_what_a_photo_needs_follows_from_the_sizes() -> None:
-    lines = numbers(MEASURE.format(models=", ".join(MODELS.values())))
-    for name, (expected, measured) in zip(MODELS, lines, strict=True):
+@pytest.mark.parametrize(("pictures", "names"), [(1, list(MODELS)), (3, ["tiny", "plain"])])
+def test_what_photos_need_follows_from_the_sizes(pictures: int, names: list[str]) -> None:
+    lines = numbers(MEASURE.format(models=", ".join(MODELS[name] for name in names), pictures=pictures))
+    for name, (expected, measured) in zip(names, lines, strict=True):
         assert abs(expected - measured) <= 0.3 * measured + 4, f"{name}: {expected} MiB expected, {measured} measured"
 
 

@@ -149,6 +149,11 @@ def test_int8_is_for_a_cpu(device: str):
     check_mode("bfloat16", device)
 
 
+def test_a_device_of_no_kind_is_named():
+    with pytest.raises(ValueError, match="^device is 'gpu', and PyTorch knows none of that name: int8 needs 'cpu'$"):
+        check_mode("int8", "gpu")
+
+
 def test_rounding_cannot_be_undone():
     sam = use_precision(small("document"), "int8")
     assert use_precision(sam, "int8") is sam

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from samlite import SamPredictor, document_sam
+from samlite import SamPredictor, document_sam, memory
 
 TEXT_WIDTH = 6
 
@@ -296,6 +296,41 @@ def test_a_batch_of_prompts_is_the_prompts_one_by_one(predictor):
         _, one_iou, one_low_res = predictor.predict(box=box)
         np.testing.assert_allclose(low_res[k], one_low_res, atol=1e-4)
         np.testing.assert_allclose(iou[k], one_iou, atol=1e-4)
+
+
+def test_float64_is_welcome(predictor):
+    """What numpy makes, as scripts for the released package pass it."""
+    given = {"point_coords": torch.tensor([[[9.0, 9]]]), "boxes": torch.tensor([[1.0, 2, 30, 40]]),
+             "mask_input": torch.randn(1, 1, 64, 64), "text": torch.ones(1, 1, TEXT_WIDTH)}  # fmt: skip
+    labels = torch.ones(1, 1)
+    expected = predictor.predict_torch(**given, point_labels=labels)[2]
+    doubled = {name: value.double() for name, value in given.items()}
+    assert torch.equal(predictor.predict_torch(**doubled, point_labels=labels.double())[2], expected)
+
+
+@pytest.mark.parametrize("label", [2, 7, -1, 0.5])
+def test_labels_that_the_model_does_not_know_are_refused_in_a_batch_too(predictor, label):
+    with pytest.raises(ValueError, match=rf"point_labels has {label}: a label is one of \(0, 1\)"):
+        predictor.predict_torch(torch.tensor([[[9.0, 9], [3, 3]]]), torch.tensor([[1, label]]))
+
+
+def test_more_prompts_than_fit_are_refused_before_their_masks_are_made(predictor, monkeypatch):
+    boxes = torch.tensor([[1.0, 2, 30, 40]])
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 20_000_000)  # a mask takes 4 · (128² + 400 · 600)
+    assert predictor.predict_torch(boxes=boxes.expand(6, 4))[0].shape == (6, 3, 400, 600)
+    with pytest.raises(memory.TooLittleMemoryError, match="the masks of 7 prompts .* needs 22 MB .* ask for fewer"):
+        predictor.predict_torch(boxes=boxes.expand(7, 4))
+    assert predictor.predict_torch(boxes=boxes.expand(7, 4), multimask_output=False)[0].shape == (7, 1, 400, 600)
+
+
+@pytest.mark.parametrize("step", ["decode_masks", "resize_masks"])
+def test_memory_that_runs_out_is_said_in_words(predictor, monkeypatch, step):
+    def full(self, *args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
+
+    monkeypatch.setattr(type(predictor.model), step, full)
+    with pytest.raises(memory.TooLittleMemoryError, match="^decoding masks found too little .* ask for fewer prompts"):
+        predictor.predict([[9, 9]], [1])
 
 
 def test_a_batch_of_prompts_with_several_boxes_each(predictor):

@@ -49,7 +49,7 @@ def letters_of(name, b, n, m, texts):
         return letters | {"K": 4, "D": 768, "T": 5 + n + 2 * m}
     if name == "sam.py":
         letters |= {"H": ORIGINAL[0], "W": ORIGINAL[1]}
-    return letters | {"T": n + 2 * m + texts + 4 if name == "mask_decoder.py" else texts}
+    return letters | {"T": n + 2 * m + texts + 4, "X": texts}
 
 
 def fits(written, shape, letters, texts):
@@ -62,7 +62,7 @@ def fits(written, shape, letters, texts):
             value = eval(expression, {}, dict(letters))
         except NameError:
             continue
-        if "N" in term and "M" in term and "T" not in term:
+        if "N" in term and "M" in term and "X" not in term:
             value += texts
         if value != number:
             return False

@@ -122,6 +122,17 @@ def test_an_item_that_breaks_the_work_ends_the_run_and_keeps_what_is_done(tmp_pa
     assert finished >= set(range(5)) and 5 not in finished
 
 
+def test_a_result_that_json_cannot_hold_names_its_item(tmp_path):
+    class NoNumber(SleepyWork):
+        def one(self, item):
+            return {"score": float("nan")}
+
+    shards = ShardFolder.begin(tmp_path, NoNumber(), ["a.jpg"], 4)
+    with pytest.raises(ShardError, match="^a.jpg: ValueError: .*JSON"):
+        shards.make(0, ["a.jpg"], NoNumber())
+    assert not shards.finished()
+
+
 def test_a_worker_that_dies_is_one_sentence(tmp_path):
     with pytest.raises(ShardError, match="a worker process died.*the same command goes on"):
         make_all(tmp_path, ["a", "deadly"], size=1, executor=local_executor(1))

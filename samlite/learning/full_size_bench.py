@@ -41,13 +41,21 @@ from samlite.sam import Sam
 Row = dict[str, Any]
 Job = tuple[Row, Callable[[], Row]]  # what is measured, and what measures it
 FAVOURITES = (
-    "triton-compiled", "sdpa", "transformers", "eager", "concatenated-compiled", "compiled", "triton", "concatenated",
-    "triton-graph", "graph", "flex-compiled",
+    "triton-compiled",
+    "sdpa",
+    "transformers",
+    "eager",
+    "concatenated-compiled",
+    "compiled",
+    "triton",
+    "concatenated",
+    "triton-graph",
+    "graph",
+    "flex-compiled",
 )  # in the order in which they are measured
 WRONG = {"float32": 1e-3, "bfloat16": 0.1}  # relative difference, root mean square, from which a way is not timed
 PASSING = 0.1  # share of the candidates that automatic masks let through: random weights have no threshold of their own
 CLICKS = (1, 8, 64, 256)
-
 
 
 class Bench:

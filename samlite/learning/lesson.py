@@ -31,8 +31,18 @@ from samlite.sam import Sam, document_sam
 
 MODEL = {"patch_size": 8, "width": 96, "depth": 3, "heads": 3, "channels": 64, "decoder_heads": 4, "decoder_mlp": 128}
 LESSON = Recipe(
-    MODEL, (Stage(64, 120, 8),), shapes=(2, 5), scale=1.0, favour_small=0.0, favour_ambiguous=1.0, clicks=6,
-    second_round=0, warm_up=15, decay=30, ramp=10**12, full_share=0,
+    MODEL,
+    (Stage(64, 120, 8),),
+    shapes=(2, 5),
+    scale=1.0,
+    favour_small=0.0,
+    favour_ambiguous=1.0,
+    clicks=6,
+    second_round=0,
+    warm_up=15,
+    decay=30,
+    ramp=10**12,
+    full_share=0,
 )  # fmt: skip; a ramp without end: the pictures stay flat, at the held-out steps too
 HELD_OUT_STEP = 10**8  # batches of such steps are never trained on
 LONG = 1000  # steps of the run that ships

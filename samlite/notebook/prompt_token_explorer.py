@@ -115,9 +115,7 @@ class PromptTokenExplorer(Explorer):
             "place": views.place(x, y)[0, 0].tolist(),
             "cell": [row, column],
             "similarity": coloured(similarity / 2 + 0.5, style.DIVERGING),
-            "strips": [
-                {"name": name, "length": length, "colours": colours[name]} for name, length in lengths.items()
-            ],
+            "strips": [{"name": name, "length": length, "colours": colours[name]} for name, length in lengths.items()],
             "words": (
                 f"{kind.capitalize()} at x = {x:g}, y = {y:g}. By {term}, it is most like the cell in row {best[0]}, "
                 f"column {best[1]}, with a cosine of {float(similarity.max()):.2f}; {where}. "

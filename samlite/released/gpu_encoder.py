@@ -149,5 +149,6 @@ def sam_at_work(
     """A SAM with encoder and decoder at work; prompts and answers stay float32. ``sam`` itself is not changed."""
     encoder = EncoderAtWork(sam.image_encoder, dtype, way, compiled, graph)
     twin = Sam(encoder, sam.prompt_encoder, DecoderAtWork(sam.mask_decoder, dtype)).to(sam.device)
-    twin.automatic_thresholds = sam.automatic_thresholds
+    for name in ("mask_threshold", "automatic_thresholds", "image_format"):
+        setattr(twin, name, getattr(sam, name))
     return twin.eval()

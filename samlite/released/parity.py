@@ -5,6 +5,7 @@ Every rung is one stage of one model: what the official code computed there (fil
 the first one that breaks names the stage that is wrong; what follows it inherits the error.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -100,10 +101,11 @@ def compare_masks(reference: str, model: str, stage: str, masks: Iterable[tuple[
     wrong = clear = 0
     for logits, mask in masks:
         logits = logits.cpu()
-        certain = logits.abs() > CLEAR
-        wrong += int(((logits > 0) != mask.bool())[certain].sum())
+        certain = ~(logits.abs() <= CLEAR)  # NaN, too, and that is wrong
+        wrong += int((((logits > 0) != mask.bool()) | ~logits.isfinite())[certain].sum())
         clear += int(certain.sum())
-    return Rung(reference, model, stage, wrong / clear, wrong / clear, 0.0, "of the pixels", clear)
+    share = wrong / clear if clear else math.inf
+    return Rung(reference, model, stage, share, share, 0.0, "of the pixels", clear)
 
 
 def ladder(full: bool = False, device: str = "cpu", build: Callable[..., Sam] = build) -> Iterator[Rung]:

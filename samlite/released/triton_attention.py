@@ -55,7 +55,7 @@ def _attend(
     head, place = place % heads, place // heads
     image, place = place // (across * across), place % (across * across)
     top, left = place // across * window, place % across * window
-    tokens = image * side * side
+    tokens = image.to(tl.int64) * side * side  # places times channels pass 2³¹ from some hundred pictures on
 
     # Queries: place in the window → place on the grid
     index = tile * QUERIES + tl.arange(0, QUERIES)

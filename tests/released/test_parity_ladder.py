@@ -101,6 +101,16 @@ def test_nan_and_another_size_never_hold():
     assert not parity.compare("", "", "", [(one[:1], one)], 1e9).holds
 
 
+def test_masks_of_nan_and_without_a_clear_pixel_never_hold():
+    logits = torch.tensor([[5.0, -5.0, 1e-9]])
+    right = parity.compare_masks("", "", "", [(logits, logits > 0)])
+    assert right.holds and right.values == 2
+    assert parity.compare_masks("", "", "", [(logits, logits < 0)]).largest == 1
+    spoiled = parity.compare_masks("", "", "", [(logits, logits > 0), (logits * torch.nan, logits > 0)])
+    assert spoiled.largest == 3 / 5 and not spoiled.holds
+    assert not parity.compare_masks("", "", "", [(torch.zeros(1, 3), torch.zeros(1, 3))]).holds
+
+
 def test_the_other_rungs_break_too(monkeypatch):
     sam = build("std256")
     assert all(rung.holds for rung in parity.predictor(sam))

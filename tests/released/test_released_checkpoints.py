@@ -113,6 +113,9 @@ def test_no_code_in_a_file_ever_runs(tmp_path):
         (b"\n<!DOCTYPE html><html>not found</html>", "a web page and no checkpoint"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"\x00\x01\x02" * 99, "damaged or something else"),
+        (b"upstream connect error or disconnect/reset before headers", "damaged or something else"),
+        (b"hello", "damaged or something else"),  # letters are orders to a reader of pickles: each of these three
+        (b"J12", "damaged or something else"),  # breaks it in a way of its own
     ],
 )
 @pytest.mark.parametrize("name", ["some.pth", "some.safetensors"])
