@@ -6,6 +6,9 @@ from jaxtyping import install_import_hook
 # An int is welcome where a float is asked for, as Python's own typing rules say.
 install_import_hook("samlite", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
+import signal  # noqa: E402
+
 import torch  # noqa: E402
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us in the background has it ignored
 torch.set_num_threads(1)  # the tests' tensors are small: threads would wait for each other longer than they work
