@@ -24,7 +24,6 @@ from samlite import __version__
 ROOT = Path(__file__).resolve().parent.parent  # the repository, where there is one
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 GIGABYTES_NEEDED = 2.5  # a CPU installation takes 1.6, pip's own temporary files the rest
-GIGABYTES_WITH_CUDA = 8.0  # on Linux, where PyPI's PyTorch brings CUDA along: not measured here
 
 
 class Requirement(NamedTuple):
@@ -167,8 +166,6 @@ def _install(purpose: str, cpu: bool) -> None:
     free = shutil.disk_usage(ROOT).free / 1e9
     if free < GIGABYTES_NEEDED:
         raise SetupError(f"only {free:.1f} GB are free where {ROOT} lies and {GIGABYTES_NEEDED} are needed: make room.")
-    if free < GIGABYTES_WITH_CUDA and sys.platform == "linux" and not cpu:
-        _say(f"Only {free:.1f} GB are free: PyTorch with CUDA may not fit; --cpu takes the small build.")
     _say(f"Installing PyTorch, JupyterLab and the rest into {environment_folder()} (only now; this takes minutes).")
     if not cpu and sys.platform == "linux" and not shutil.which("nvidia-smi"):
         _say("No NVIDIA GPU was found: if the download turns out huge, stop it and add --cpu to the command.")

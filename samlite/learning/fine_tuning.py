@@ -28,9 +28,9 @@ from samlite.images import read_photo
 from samlite.learning import simulate
 from samlite.learning.losses import iou_loss, minimum_over_masks, pairwise_iou, pairwise_mask_loss
 from samlite.learning.optimiser import clipped_step
-from samlite.learning.parts import with_parts
 from samlite.mask_decoder import MaskDecoder
 from samlite.masks import as_binary, mask_to_logits
+from samlite.parts import with_parts
 from samlite.predictor import SamPredictor
 from samlite.sam import Sam
 

@@ -31,8 +31,8 @@ from samlite.learning.full_size import (
     seconds_of,
     ways_of,
 )
-from samlite.learning.parts import with_parts
 from samlite.masks import mask_to_box
+from samlite.parts import with_parts
 from samlite.released.gpu_encoder import DecoderAtWork
 from samlite.released.grid_attention import way_of
 from samlite.rle import mask_to_rle
@@ -40,19 +40,10 @@ from samlite.sam import Sam
 
 Row = dict[str, Any]
 Job = tuple[Row, Callable[[], Row]]  # what is measured, and what measures it
-FAVOURITES = (
-    "triton-compiled",
-    "sdpa",
-    "transformers",
-    "eager",
-    "concatenated-compiled",
-    "compiled",
-    "triton",
-    "concatenated",
-    "triton-graph",
-    "graph",
-    "flex-compiled",
-)  # in the order in which they are measured
+FAVOURITES = (  # in the order in which they are measured
+    "triton-compiled", "sdpa", "transformers", "eager", "concatenated-compiled", "compiled", "triton", "concatenated",
+    "triton-graph", "graph", "flex-compiled",
+)  # fmt: skip
 WRONG = {"float32": 1e-3, "bfloat16": 0.1}  # relative difference, root mean square, from which a way is not timed
 PASSING = 0.1  # share of the candidates that automatic masks let through: random weights have no threshold of their own
 CLICKS = (1, 8, 64, 256)

@@ -1,8 +1,8 @@
 """A small SAM from nothing, in a minute or in some: what chapter 10 trains while its reader watches.
 
-Only first clicks, on flat pictures of few objects: the one part of the training (`samlite.learning.training` has all of
-it) in which an empty model begins to answer. ``python -m samlite.learning.lesson -o book/results/training.json`` makes
-the longer run that the chapter shows, once for each way to treat three masks.
+Only first clicks, on flat pictures of few objects: the one part of the training (`samlite.learning.objective` has all
+of it) in which an empty model begins to answer. ``python -m samlite.learning.lesson -o book/results/training.json``
+makes the longer run that the chapter shows, once for each way to treat three masks.
 
 Letters: B images, P clicks an image, K candidate masks (3), J right answers (3: subpart, part, whole).
 """
@@ -30,20 +30,11 @@ from samlite.learning.recipe import Batch, Recipe, Stage, make_batch
 from samlite.sam import Sam, document_sam
 
 MODEL = {"patch_size": 8, "width": 96, "depth": 3, "heads": 3, "channels": 64, "decoder_heads": 4, "decoder_mlp": 128}
+# A ramp without end: the pictures stay flat, at the held-out steps too
 LESSON = Recipe(
-    MODEL,
-    (Stage(64, 120, 8),),
-    shapes=(2, 5),
-    scale=1.0,
-    favour_small=0.0,
-    favour_ambiguous=1.0,
-    clicks=6,
-    second_round=0,
-    warm_up=15,
-    decay=30,
-    ramp=10**12,
-    full_share=0,
-)  # fmt: skip; a ramp without end: the pictures stay flat, at the held-out steps too
+    MODEL, (Stage(64, 120, 8),), shapes=(2, 5), scale=1.0, favour_small=0.0, favour_ambiguous=1.0, clicks=6,
+    second_round=0, warm_up=15, decay=30, ramp=10**12, full_share=0,
+)  # fmt: skip
 HELD_OUT_STEP = 10**8  # batches of such steps are never trained on
 LONG = 1000  # steps of the run that ships
 MaskLoss = Callable[[Float[Tensor, "b k j"], Int[Tensor, " b"]], Float[Tensor, " b"]]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from samlite.automatic import CPU_CELLS
 from samlite.fast import use_fast_paths, use_plain_paths
-from samlite.learning.parts import with_parts
+from samlite.parts import with_parts
 from samlite.released.official_package import is_installed, official_sam, records_difference
 from samlite.released.transformers_names import transformers_sam
 from samlite.sam import Sam

@@ -82,9 +82,7 @@ def whole_windows(block: WindowBlock, normed: Float[Tensor, "l d"]) -> Float[Ten
     missing = -side % window
     grid = torch.nn.functional.pad(rearrange(normed, "(y x) d -> y x d", y=side), (0, 0, 0, missing, 0, missing))
     windows = rearrange(grid, "(ny y) (nx x) d -> (ny nx) (y x) d", y=window, x=window)
-    grid = rearrange(
-        all_scores(block, windows), "(ny nx) (y x) d -> (ny y) (nx x) d", ny=len(grid) // window, y=window
-    )
+    grid = rearrange(all_scores(block, windows), "(ny nx) (y x) d -> (ny y) (nx x) d", ny=len(grid) // window, y=window)
     return rearrange(grid[:side, :side], "y x d -> (y x) d")
 
 

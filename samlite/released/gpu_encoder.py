@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from samlite.image_encoder import ImageEncoder
+from samlite.parts import with_parts
 from samlite.released.grid_attention import Way, way_of
 from samlite.released.image_encoder import GlobalBlock, ReleasedImageEncoder, WindowBlock
 from samlite.sam import Sam
@@ -148,7 +149,4 @@ def sam_at_work(
 ) -> Sam:
     """A SAM with encoder and decoder at work; prompts and answers stay float32. ``sam`` itself is not changed."""
     encoder = EncoderAtWork(sam.image_encoder, dtype, way, compiled, graph)
-    twin = Sam(encoder, sam.prompt_encoder, DecoderAtWork(sam.mask_decoder, dtype)).to(sam.device)
-    for name in ("mask_threshold", "automatic_thresholds", "image_format"):
-        setattr(twin, name, getattr(sam, name))
-    return twin.eval()
+    return with_parts(sam, encoder, mask_decoder=DecoderAtWork(sam.mask_decoder, dtype)).eval()

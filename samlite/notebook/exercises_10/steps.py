@@ -192,7 +192,7 @@ build_the_step.check(step)
     hints=['`repeat(…, "b c y x -> (b p) c y x", p=clicks)` gives every click its image.',
            "`answers[torch.arange(len(answers)), level.flatten()]` picks the level of each click."],
     explanation="""
-The library's step, `samlite.learning.training.training_loss`, goes on from here: all three levels as answers, a second
+The library's step, `samlite.learning.objective.training_loss`, goes on from here: all three levels as answers, a second
 round of corrections, boxes and rough masks, and a helper that is thrown away.
 """,
 )  # fmt: skip
