@@ -1,4 +1,8 @@
-"""``python -m samlite test``: every check of the project, one after the other, and a summary. Standard library only."""
+"""``python -m samlite test``: every check of the project, part by part, and a summary. Standard library only.
+
+Files of unit tests and chapters run two at once, where there are two cores. What looks at a page or measures how soon a
+browser answers runs alone.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,11 @@ from samlite import environment
 
 CELL_SECONDS = 300
 NBVAL = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
+TWO_AT_ONCE = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]  # a chapter takes up to 1.7 GB
 PARTS = {
     "lint": ["-m", "ruff", "check", "."],
-    "unit": ["-m", "pytest", "tests", "--ignore=tests/browser", "--ignore=tests/test_book.py"],
-    "notebooks": ["-m", "pytest", *NBVAL, "notebooks"],
+    "unit": ["-m", "pytest", *TWO_AT_ONCE, "tests", "--ignore=tests/browser", "--ignore=tests/test_book.py"],
+    "notebooks": ["-m", "pytest", *TWO_AT_ONCE, *NBVAL, "notebooks"],
     "book": ["-m", "pytest", "tests/test_book.py"],
     "browser": ["-m", "pytest", "tests/browser"],
 }
@@ -60,7 +65,10 @@ def run_part(python: Path, part: str) -> Outcome:
         command = [str(python), *PARTS[part]]
         if "pytest" in command:
             command.append(f"--junitxml={report}")
-        code = subprocess.run(command, cwd=environment.ROOT, env=environment.child_variables()).returncode
+        variables = environment.child_variables()
+        if "-n" in command:
+            variables.setdefault("OMP_NUM_THREADS", "1")  # each of the two has a core
+        code = subprocess.run(command, cwd=environment.ROOT, env=variables).returncode
         counts = read_report(report) if "pytest" in command else (int(code == 0), int(code != 0), 0)
     return judge(part, code, counts, time.monotonic() - started)
 

@@ -61,6 +61,7 @@ TEST = (
     Requirement("playwright", "playwright", "1.45"),
     Requirement("pycocotools", "pycocotools", "2.0.8"),
     Requirement("pytest", "pytest", "8.2"),
+    Requirement("xdist", "pytest-xdist", "3.5"),
     Requirement("ray", "ray", "2.20"),
     Requirement("ruff", "ruff", "0.6"),
     Requirement("transformers", "transformers", "5.0"),

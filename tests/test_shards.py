@@ -134,7 +134,7 @@ def test_a_result_that_json_cannot_hold_names_its_item(tmp_path):
 
 
 def test_a_worker_that_dies_is_one_sentence(tmp_path):
-    with pytest.raises(ShardError, match="a worker process died.*the same command goes on"):
+    with pytest.raises(ShardError, match="a worker process died.*: try fewer workers"):
         make_all(tmp_path, ["a", "deadly"], size=1, executor=local_executor(1))
 
 
@@ -158,7 +158,8 @@ def available(request, monkeypatch):
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     monkeypatch.setenv("RAY_agent_register_timeout_ms", "120000")  # Ray's own processes start slowly on a busy machine
     if request.param == "ray" and (reason := ray_does_not_start()):
-        pytest.skip(reason)
+        busy = "timed out" in reason.lower()  # anything else is a mistake of ours
+        pytest.skip(reason) if busy or os.environ.get("CI") != "true" else pytest.fail(reason)
     return request.param
 
 
