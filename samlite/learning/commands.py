@@ -20,10 +20,11 @@ from samlite.learning.measure import wait_for
 from samlite.learning.photo_sets import read_photo_set
 from samlite.learning.recipe import TINY, Recipe, Stage
 from samlite.learning.report import summary_lines
+from samlite.learning.resume import StoppedBetweenSteps
 from samlite.learning.shares import Share, join, leave
 from samlite.learning.targets import photo_examples, scene_examples
 from samlite.learning.training import Trainer, train
-from samlite.learning.weights import CARD, CARD_PROSE, read_training, save_weights, write_card
+from samlite.learning.weights import CARD, CARD_PROSE, document_sizes, read_training, save_weights, write_card
 from samlite.predictor import SamPredictor
 from samlite.registry import TINY_WEIGHTS, check_device, load_document_sam, sam_model_registry, tiny, trained_model
 from samlite.sam import Sam
@@ -71,6 +72,8 @@ def run_train(args: argparse.Namespace) -> int:
     recipe = replace(RECIPES[args.name], seed=args.seed, rate=args.rate)
     if args.steps is not None:
         recipe = last_stage(recipe, args.steps, args.size, args.batch, args.decay)
+    elif given := [name for name in ("size", "batch", "decay") if getattr(args, name) is not None]:
+        raise ValueError(f"--{given[0]} is of the stage that --steps makes: give --steps, too, or leave it out")
     run = args.run or Path("runs") / args.name
     share, device = join(args.device)
     recipe = larger_batches(recipe, args.batches)
@@ -78,7 +81,10 @@ def run_train(args: argparse.Namespace) -> int:
         torch.set_float32_matmul_precision("high")  # products in TF32: 10 bits of each factor, sums in float32
     if args.within is not None:
         recipe = _within(recipe, args.within, device, share, run)
-    trainer = Trainer(recipe, device, load_document_sam(args.init) if args.init else None, share)
+    start = load_document_sam(args.init) if args.init else None
+    if start is not None and (found := document_sizes(start)) != recipe.model:
+        raise ValueError(f"{args.init} holds a model of other sizes, {found}: this recipe goes on from {recipe.model}")
+    trainer = Trainer(recipe, device, start, share)
     trainer.history = {
         "started from": str(args.init) if args.init else "nothing",
         "before": read_training(args.init) if args.init else None,
@@ -91,7 +97,7 @@ def run_train(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill saves first, as Ctrl-C does
     try:
         finished = train(trainer, run, workers=workers, minutes=args.minutes)
-    except KeyboardInterrupt:
+    except StoppedBetweenSteps:
         finished = False
     leave()
     if not share.leads:
@@ -121,14 +127,21 @@ def _within(recipe: Recipe, minutes: float, device: str, share: Share, run: Path
     if share.of > 1:
         raise ValueError("--within times the steps of one process: leave torchrun out")
     kept = run / "recipe.json"
+    asked = json.loads(json.dumps({"minutes": minutes, "recipe": asdict(recipe)}))
     if not (kept.exists() and (run / "state.pt").exists()):
         recipe = fitted(recipe, seconds_a_step(recipe, device), minutes)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(asdict(recipe)) + "\n", encoding="utf-8")
+        kept.write_text(json.dumps({"asked": asked, "recipe": asdict(recipe)}) + "\n", encoding="utf-8")
         print(f"{recipe.steps} steps fit into {minutes:g} minutes here: "
               + ", ".join(f"{s.steps} of {s.batch} scenes of {s.image_size}²" for s in recipe.stages))  # fmt: skip
         return recipe
-    values = json.loads(kept.read_text(encoding="utf-8"))
+    begun = json.loads(kept.read_text(encoding="utf-8"))
+    if begun["asked"] != asked:
+        raise ValueError(
+            f"{run} was begun with --within {begun['asked']['minutes']:g} and its own options: give the same again, or "
+            "choose another --run folder"
+        )
+    values = begun["recipe"]
     stages = tuple(Stage(**stage) for stage in values.pop("stages"))
     return Recipe(**values | {"stages": stages, "shapes": tuple(values["shapes"])})
 
@@ -199,7 +212,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
         raise ValueError(f"--clicks is {args.clicks}: at least {max(report.REPORTED_CLICKS)} are needed")
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.card and not (sam_model_registry.get(args.name) is tiny and args.scenes and args.photos and args.baselines):
+    whole = args.scenes and args.photos and args.baselines and args.checkpoint is None and args.stride == 1
+    if args.card and not (sam_model_registry.get(args.name) is tiny and whole):
         raise ValueError(f"--card replaces all figures of the model that ships: {CARD_COMMAND}")
     sam = trained_model(args.name, args.checkpoint, args.device)
     result: dict[str, object] = {
@@ -213,6 +227,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     print(f"encode {result['speed']['encode ms']} ms, click {result['speed']['click ms']} ms (medians)")
     predictors = {args.name: SamPredictor(sam)} | (baselines() if args.baselines else {})
     if args.scenes:
+        result["held-out scenes"] = args.scenes
         result["scenes"] = evaluation.evaluate_scenes(sam, args.scenes)
         _print_table(f"{args.scenes} held-out generated scenes", result["scenes"])
     if args.photos:

@@ -14,7 +14,25 @@ from samlite.sam import Sam
 
 CARD = TINY_WEIGHTS.with_name("tiny.json")
 CARD_PROSE = TINY_WEIGHTS.with_name("tiny.md")
+CANVAS = (
+    Path(__file__).parents[2] / "book" / "results" / "canvas.json"
+)  # tests/browser/test_canvas_latency.py writes it
 MARKS = ("<!-- figures: written by `python -m samlite evaluate tiny --card` -->", "<!-- end of figures -->")
+
+
+def document_sizes(sam: Sam) -> dict[str, int]:
+    """The arguments of `document_sam`, without the image size, that build a model like this one."""
+    encoder, decoder, text = sam.image_encoder, sam.mask_decoder, sam.prompt_encoder.text_projection
+    sizes = {
+        "patch_size": encoder.patch_size,
+        "width": encoder.position_embedding.shape[1],
+        "depth": len(encoder.blocks),
+        "heads": encoder.blocks[0].attention.heads,
+        "channels": sam.prompt_encoder.channels,
+        "decoder_heads": decoder.blocks[0].self_attention.heads,
+        "decoder_mlp": decoder.blocks[0].mlp.layers[0].out_features,
+    }
+    return sizes | ({"text_width": text.in_features} if text is not None else {})
 
 
 def save_weights(sam: Sam, model: dict[str, int], path: Path, training: dict[str, object]) -> None:
@@ -43,6 +61,7 @@ def write_card(figures: dict[str, object]) -> None:
     card = {
         "weights": {"file": TINY_WEIGHTS.name, "bytes": TINY_WEIGHTS.stat().st_size, "sha256": digest(TINY_WEIGHTS)},
         "training": read_training(TINY_WEIGHTS),
+        "canvas": json.loads(CANVAS.read_text(encoding="utf-8")),
         "figures": figures,
     }
     CARD.write_text(json.dumps(card, indent=1) + "\n")
@@ -53,7 +72,7 @@ def write_card(figures: dict[str, object]) -> None:
 
 def card_tables(card: dict) -> str:
     """The figures of a card as Markdown tables."""
-    figures, training, weights = card["figures"], card["training"], card["weights"]
+    figures, training, weights, canvas = card["figures"], card["training"], card["weights"], card["canvas"]
     speed = figures["speed"]
     runs = runs_of(training)
     threads = sorted({run["threads"] for run in runs})
@@ -63,9 +82,12 @@ def card_tables(card: dict) -> str:
         f"{' or '.join(map(str, threads))} CPU thread(s) in {len(runs)} run(s), torch {training['torch']}.",
         "",
         f"Measured {figures['date']} with {speed['threads']} thread(s) on {speed['cores']} cores: encode "
-        f"{speed['encode ms']} ms, one click with three masks {speed['click ms']} ms.",
+        f"{speed['encode ms']} ms, one click with three masks {speed['click ms']} ms. From a click in JupyterLab to "
+        f"its mask on the screen {canvas['median_milliseconds']:.0f} ms (median of {len(canvas['milliseconds'])}; "
+        f"{canvas['machine']}), while the kernel held {canvas['kernel_peak_megabytes']} MB at most.",
     ]
-    for key, title in (("scenes", "Held-out generated scenes"), ("photos", "Photos, one click (BSDS500 validation)")):
+    scenes = f"{figures.get('held-out scenes')} held-out generated scenes"
+    for key, title in (("scenes", scenes), ("photos", "Photos, one click (BSDS500 validation)")):
         if key not in figures:
             continue
         lines += ["", f"| {title} | targets | oracle | share above 0.75 | selected |", "|---|---|---|---|---|"]

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,11 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from samlite.learning import commands
 from samlite.learning.recipe import Recipe, Stage
 from samlite.learning.weights import read_training, runs_of
+from samlite.registry import TINY_WEIGHTS
 
 MODEL = {"patch_size": 8, "width": 16, "depth": 1, "heads": 2, "channels": 16, "decoder_heads": 2, "decoder_mlp": 32}
 SHORT = Recipe(MODEL, (Stage(32, 6, 2),), clicks=2, second_round=1, warm_up=2, decay=2, ramp=2)
@@ -92,6 +93,9 @@ def test_a_recipe_within_minutes_is_kept(short_recipe, tmp_path, capsys, monkeyp
     monkeypatch.setattr(commands, "fitted", None)  # not asked again
     assert commands.run_train(parse(commands.add_train_arguments, *words)) == 0
     assert "going on from step 1 of 6" in capsys.readouterr().out
+    for other in (("--within", "2"), ("--within", "1", "--seed", "5")):
+        with pytest.raises(ValueError, match="was begun with --within 1 and its own options: give the same again"):
+            commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path), *other))
 
 
 def test_start_from_weights(short_recipe, tmp_path):
@@ -118,8 +122,13 @@ def test_steps_are_spent_at_the_size_that_ships(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [("tiny",), ("tiny", "--photos", "p"), ("mine.safetensors", "--photos", "p", "--baselines")]
-)
+    "words",
+    [
+        ("tiny",), ("tiny", "--photos", "p"), ("mine.safetensors", "--photos", "p", "--baselines"),
+        ("tiny", "--checkpoint", "a.safetensors", "--photos", "p", "--baselines"),
+        ("tiny", "--photos", "p", "--baselines", "--stride", "2"),
+    ],
+)  # fmt: skip
 def test_a_card_is_written_whole_and_of_the_model_that_ships(words):
     with pytest.raises(ValueError, match="--card replaces all figures .*--photos FOLDER --baselines --card"):
         commands.run_evaluate(parse(commands.add_evaluate_arguments, *words, "--card"))
@@ -142,19 +151,42 @@ def test_training_on_a_device_that_is_not_there_is_one_sentence():
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are another matter there")
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_run_goes_on(tmp_path, how):
-    """The real command in its own process: after a kill the state on disk is whole, and training goes on from it."""
+def test_a_polite_kill_saves_the_step_that_it_meets(tmp_path):
+    """The real command in its own process, ended in the middle of training: it saves, writes weights, and says so."""
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "samlite", "train", "tiny", "--run", str(run)]
-    first = subprocess.Popen([*command, "--minutes", "0"], stdout=subprocess.PIPE, text=True)
-    out, _ = first.communicate(timeout=120)
-    assert "stopped at step 1" in out
+    command = [sys.executable, "-u", "-m", "samlite", "train", "tiny", "--run", str(run)]
+    first = subprocess.run([*command, "--minutes", "0"], capture_output=True, text=True, timeout=120)
+    assert "stopped at step 1" in first.stdout
     second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    time.sleep(12)  # somewhere in the middle: while it imports, makes scenes, trains or saves
-    second.send_signal(how)
-    out, _ = second.communicate(timeout=60)
-    third = subprocess.Popen([*command, "--minutes", "0"], stdout=subprocess.PIPE, text=True)
-    out, _ = third.communicate(timeout=120)
-    step = int(out.split("going on from step ")[1].split()[0])
-    assert step >= 1 and (run / "tiny.safetensors").exists()
+    assert "going on from step 1" in second.stdout.readline()
+    time.sleep(8)  # it makes steps by now
+    second.terminate()
+    out, _ = second.communicate(timeout=120)
+    step = int(out.split("stopped at step ")[1].split()[0])
+    assert second.returncode == 0 and step > 1 and (run / "tiny.safetensors").exists()
+    assert torch.load(run / "state.pt", weights_only=True)["step"] == step
+
+
+def test_a_second_interrupt_writes_no_weights(short_recipe, tmp_path, monkeypatch):
+    """It may come in the middle of a step: what was saved before stays, and weights of half a step are not written."""
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path)))
+    assert not (tmp_path / "tiny.safetensors").exists()
+
+
+@pytest.mark.parametrize("words", [("--size", "64"), ("--batch", "4"), ("--decay", "0")])
+def test_options_of_a_stage_need_its_steps(short_recipe, words, tmp_path):
+    with pytest.raises(ValueError, match=f"{words[0]} is of the stage that --steps makes: give --steps, too"):
+        commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path), *words))
+
+
+def test_weights_of_other_sizes_are_refused_in_a_sentence(short_recipe, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"tiny.safetensors holds a model of other sizes, \{'patch_size': 8, 'width': 1"
+    ):
+        commands.run_train(parse(commands.add_train_arguments, "tiny", "--init", str(TINY_WEIGHTS)))
