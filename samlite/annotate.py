@@ -198,10 +198,7 @@ def run(shards: ShardFolder, items: Sequence[str], work: Work, executor: Executo
                     summary.peak_megabytes = max(summary.peak_megabytes or 0, report.peak_megabytes or 0) or None
                     bar.update(report.items)
         except BrokenExecutor as error:
-            raise ShardError(
-                "a worker process died, most often because memory ran out: try fewer workers; what is finished stays, "
-                "and the same command goes on"
-            ) from error
+            raise ShardError("a worker process died, most often because memory ran out: try fewer workers") from error
         finally:
             for future in waiting:
                 future.cancel()
@@ -284,6 +281,8 @@ def weights_file(model: str, checkpoint: str | Path | None) -> Path:
     if checkpoint is None:
         raise ValueError(f"{model} has no weights of its own: name a file, or a checkpoint that can be downloaded")
     if str(checkpoint) in CHECKPOINTS and not Path(checkpoint).is_file():
+        if str(checkpoint) != built:
+            raise ValueError(f"{checkpoint} holds the weights of {checkpoint}, not of {model}: name that model")
         return official_weights(str(checkpoint))
     if not Path(checkpoint).is_file():
         raise ValueError(f"there is no file {str(checkpoint)!r}")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -30,6 +30,7 @@ from samlite.rle import Rle, area_from_rle, compress_rle, listed_rle, mask_to_rl
 from samlite.sam import Sam
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
+RUNS_ON_DEVICE = {"cuda"}  # where boxes and runs are made, so that only they travel
 # Of logits at the photo's size that are held at once; on a CPU, also prompts × cells of the grid decoded at once. A CPU
 # wants little of both: large tensors leave its caches, and are given back to the system and asked for again.
 UPSCALING_BYTES, CPU_UPSCALING_BYTES, CPU_CELLS = 2**28, 2**24, 2**14
@@ -112,6 +113,9 @@ class SamAutomaticMaskGenerator:
         *,
         progress: bool = False,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f'model is a {type(model).__name__}: a model is expected, as sam_model_registry["tiny"]() '
+                            "makes it")  # fmt: skip
         if (points_per_side is None) == (point_grids is None):
             raise ValueError("exactly one of points_per_side and point_grids must be given, the other None")
         measured = model.automatic_thresholds
@@ -156,6 +160,8 @@ class SamAutomaticMaskGenerator:
         Keys, in the photo's own pixels: ``segmentation`` (see ``output_mode``), ``area``, ``bbox`` [x, y, width,
         height], ``predicted_iou``, ``point_coords`` [[x, y]] of the click, ``stability_score``, ``crop_box`` [x, y,
         width, height].
+
+        Raises as `SamPredictor.set_image` does.
         """
         photo = read_photo(image, image_format)
         try:
@@ -256,7 +262,7 @@ class SamAutomaticMaskGenerator:
     ) -> tuple[Int[np.ndarray, "n 4"], Bool[np.ndarray, " n"], list[Rle]]:
         """Boxes of all masks in the photo's frame, which masks the crop does not cut off, and the runs of those."""
         offset = np.array([*crop[:2], *crop[:2]])
-        if masks.device.type == "cuda":  # there, so that only boxes and runs travel
+        if masks.device.type in RUNS_ON_DEVICE:
             boxes = boxes_of(masks) + offset
             whole = ~near_crop_edge(boxes, crop, original_size)
             masks = masks[torch.from_numpy(whole).to(masks.device)]

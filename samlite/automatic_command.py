@@ -13,8 +13,10 @@ from typing import Any
 from tqdm import tqdm
 
 from samlite import coco
+from samlite.annotate import weights_file
 from samlite.automatic import SamAutomaticMaskGenerator
 from samlite.images import PHOTO_ENDINGS, read_photo
+from samlite.released.official_files import sha256
 from samlite.segment_command import CHECKPOINT_HELP, model_of
 
 NUMBERS = {  # argument of the generator: (type, what it is)
@@ -31,6 +33,7 @@ NUMBERS = {  # argument of the generator: (type, what it is)
     "min_mask_region_area": (int, "remove holes and islands of fewer pixels (0)"),
 }
 NOT_IN_THE_RESULT = ("points_per_batch",)
+OF_THE_FOLDER = ("instances.json", "settings.json")  # the other JSON files in it are one for each photo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +57,12 @@ def run(args: argparse.Namespace) -> int:
     )
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
-    settings = {"model": args.model, "checkpoint": args.checkpoint, **arguments}
+    weights = Path(args.model) if args.model.endswith(".safetensors") else weights_file(args.model, args.checkpoint)
+    folder = Path(args.photos).resolve()
+    settings = {
+        "model": args.model, "weights_sha256": sha256(weights),
+        "photos": str(folder if folder.is_dir() else folder.parent), **arguments,
+    }  # fmt: skip
     _check_settings(output, {k: v for k, v in settings.items() if k not in NOT_IN_THE_RESULT})
     failed, masks, kept = 0, 0, 0
     for photo in tqdm(photos, disable=len(photos) == 1, unit="photo"):
@@ -73,8 +81,9 @@ def run(args: argparse.Namespace) -> int:
             tqdm.write(f"{photo.name}: skipped, {error}", file=sys.stderr)
         else:
             masks += len(annotations["annotations"])
-    done = sorted(path for photo in photos if (path := output / f"{photo.name}.json").is_file())
-    coco.write_json(output / "instances.json", coco.merge(json.loads(path.read_text()) for path in done))
+    there = sorted(path for path in output.glob("*.json") if path.name not in OF_THE_FOLDER)
+    coco.write_json(output / "instances.json", coco.merge(json.loads(path.read_text()) for path in there))
+    done = [photo for photo in photos if (output / f"{photo.name}.json").is_file()]
     again = f" ({kept} of them were there)" if kept else ""
     print(f"{len(done)} of {len(photos)} photos{again}, {masks} masks: {output / 'instances.json'}")
     return 1 if failed else 0

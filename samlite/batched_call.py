@@ -44,6 +44,8 @@ def answer_batch(sam: nn.Module, batched_input: Any, multimask_output: bool) -> 
 
 def _answer(sam: nn.Module, picture: dict[str, Any], embedding: Tensor, multimask_output: bool) -> dict[str, Tensor]:
     """The answer on one checked picture; ``embedding`` (C, 64, 64) is its own."""
+    from samlite.memory import check_masks
+
     points, labels, mask = (picture[key] for key in ("point_coords", "point_labels", "mask_inputs"))
     low_res_logits, iou_predictions = sam.decode_masks(
         embedding[None],
@@ -53,6 +55,7 @@ def _answer(sam: nn.Module, picture: dict[str, Any], embedding: Tensor, multimas
         mask=None if mask is None else mask.float(),
         multimask_output=multimask_output,
     )
+    check_masks(sam, *iou_predictions.shape, picture["original_size"])
     logits = sam.postprocess_masks(low_res_logits, picture["image"].shape[-2:], picture["original_size"])
     masks = logits > sam.mask_threshold  # (B, K, H, W)
     return {"masks": masks, "iou_predictions": iou_predictions, "low_res_logits": low_res_logits}
@@ -108,6 +111,9 @@ class _Picture:
             close = OTHER_NAMES.get(key) or next(iter(difflib.get_close_matches(str(key), KEYS, 1, 0.8)), key)
             if close != key and close not in self.given:
                 raise ValueError(f"{self.where} has the key {key!r}, which would be ignored: did you mean {close!r}?")
+        if self.given.get("text") is not None:
+            self.fail("text", "would be ignored, for the released package's call has no text: give it to "
+                              "SamPredictor.predict or to sam.decode_masks, as text=…")  # fmt: skip
 
     def image(self) -> Tensor:
         image = self.given["image"]

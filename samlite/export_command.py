@@ -24,7 +24,8 @@ def run(args: argparse.Namespace) -> int:
     """0; 1 when a file gives other numbers than the model. Raises SetupError, ValueError or OSError."""
     sam = trained_model(args.name, args.checkpoint)
     args.output.mkdir(parents=True, exist_ok=True)
-    files = {part: args.output / f"{args.name}_{part}.onnx" for part in ("encoder", "decoder")}
+    stem = Path(args.name).stem  # of a model's name, or of a file of weights
+    files = {part: args.output / f"{stem}_{part}.onnx" for part in ("encoder", "decoder")}
     if args.part:
         files = {args.part: files[args.part]}
     if "encoder" in files:

@@ -59,9 +59,12 @@ class ResizeLongestSide:
         """(x, y) in the original frame → input frame; each axis by new size / old size. Leaves ``coords`` alone."""
         return coords * self._scale(original_size)
 
-    def apply_boxes(self, boxes: Num[np.ndarray, "*any 4"], original_size: tuple[int, int]) -> Float[np.ndarray, "m 4"]:
-        """XYXY boxes in the original frame → (M, 4) in the input frame."""
-        return self.apply_coords(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
+    def apply_boxes(
+        self, boxes: Num[np.ndarray, "*any 4"], original_size: tuple[int, int]
+    ) -> Float[np.ndarray, "*some 4"]:
+        """XYXY boxes in the original frame → the input frame. The shape stays; one box, (4,), becomes (1, 4)."""
+        shape = boxes.shape if boxes.ndim > 1 else (1, 4)
+        return self.apply_coords(boxes.reshape(-1, 2, 2), original_size).reshape(shape)
 
     def apply_image_torch(self, image: Float[Tensor, "b c height width"]) -> Float[Tensor, "b c h w"]:
         """Resize a batch of float images, antialiased. Close to `apply_image`, not equal: nothing is rounded here."""
@@ -74,9 +77,12 @@ class ResizeLongestSide:
         """`apply_coords` for tensors; the result is float32."""
         return coords.float() * torch.tensor(self._scale(original_size), dtype=torch.float32, device=coords.device)
 
-    def apply_boxes_torch(self, boxes: Num[Tensor, "*any 4"], original_size: tuple[int, int]) -> Float[Tensor, "m 4"]:
+    def apply_boxes_torch(
+        self, boxes: Num[Tensor, "*any 4"], original_size: tuple[int, int]
+    ) -> Float[Tensor, "*some 4"]:
         """`apply_boxes` for tensors; the result is float32."""
-        return self.apply_coords_torch(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
+        shape = boxes.shape if boxes.ndim > 1 else (1, 4)
+        return self.apply_coords_torch(boxes.reshape(-1, 2, 2), original_size).reshape(shape)
 
     def _scale(self, original_size: tuple[int, int]) -> Float[np.ndarray, "2"]:
         old_height, old_width = original_size

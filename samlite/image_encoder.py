@@ -57,8 +57,10 @@ class TransformerBlock(nn.Module):
 class ImageEncoder(nn.Module):
     """A plain vision transformer with a linear projection at its end (document §1.5).
 
-    The document is silent on the last LayerNorm; a stack of pre-norm blocks needs one, so it is here, before the
-    projection. The projection has a bias. Positions are learned, one vector a patch, added once.
+    The document says "multiple" layers and names no heads; 1280 channels are those of ViT-H, which has 32 blocks with
+    16 heads. Biases everywhere and norms with eps 1e-6 are the release's. The document is silent on the last LayerNorm;
+    a stack of pre-norm blocks needs one, so it is here, before the projection. The projection has a bias. Positions are
+    learned, one vector a patch, added once.
 
     Raises ValueError when the sides do not fit: ``image_size`` must be a multiple of ``patch_size``.
     """

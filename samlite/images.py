@@ -12,7 +12,8 @@ transparency              laid over white: alpha·colour + (1 − alpha)·white,
                           colours hidden under transparent pixels never bleed in; premultiplied modes are not
                           multiplied again
 16 bits                   0…65535 → 0…255 (value / 257, rounded), never stretched to the picture's own range
-float                     0…1 → 0…255; anything outside that range is an error, for 0…255 looks like it by accident
+float                     0…1 → 0…255; what does not round into that range is an error, for 0…255 looks like it by
+                          accident
 other numbers             an error: bool and int64 say nothing about their range, nor does a PIL image of mode "I" that
                           was not opened from a file (in a file it is 16 bits)
 array                     H×W, H×W×1, H×W×2 (grey, alpha), H×W×3, H×W×4 (red, green, blue, alpha)

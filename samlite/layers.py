@@ -1,6 +1,6 @@
 """What the three parts of SAM share: attention, the MLP, a LayerNorm for maps, and the naming of tensor steps.
 
-Letters: B images, T query tokens, S key tokens, D width, H heads.
+Letters: B images, T query tokens, L key tokens, D width; heads are written out.
 """
 
 import math
@@ -11,6 +11,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+rearrange(torch.zeros(1), "one -> one")  # einops gets ready for PyTorch 2.6, where it cannot under torch.device("meta")
 
 _listeners: list[Callable[[str, Tensor], None]] = []
 
@@ -28,9 +30,10 @@ def record(name: str, tensor: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Multi-head scaled dot-product attention between two sequences.
 
-    softmax(Q·Kᵀ / √(D/H))·V for each head; every query token gets one context vector, whatever the number of keys.
-    ``inner_width`` (default ``width``) is where the heads live, so that a model may attend in fewer channels than it
-    carries (the released decoder does, the document's does not). Raises ValueError when the heads do not divide it.
+    softmax(Q·Kᵀ / √d)·V for each head of d = D / heads channels; every query token gets one context vector, whatever
+    the number of keys. ``inner_width`` (default ``width``) is where the heads live, so that a model may attend in fewer
+    channels than it carries (the released decoder does, the document's does not). Raises ValueError when the heads do
+    not divide it.
 
     Source: document §1.5.4 and §1.8.2; Vaswani et al., "Attention Is All You Need" (2017), §3.2.
     """
@@ -47,16 +50,16 @@ class Attention(nn.Module):
         self.output_projection = nn.Linear(inner_width, width)
 
     def forward(
-        self, queries: Float[Tensor, "b t d"], keys: Float[Tensor, "b s d"], values: Float[Tensor, "b s d"]
+        self, queries: Float[Tensor, "b t d"], keys: Float[Tensor, "b l d"], values: Float[Tensor, "b l d"]
     ) -> Float[Tensor, "b t d"]:
         split = "b t (heads d) -> b heads t d"
         q = rearrange(self.query_projection(queries), split, heads=self.heads)
         k = rearrange(self.key_projection(keys), split, heads=self.heads)
         v = rearrange(self.value_projection(values), split, heads=self.heads)
-        context = F.scaled_dot_product_attention(q, k, v)  # (B, H, T, D/H): scores of T×S are never stored
+        context = F.scaled_dot_product_attention(q, k, v)  # a head's (T, L) scores are never stored
         return self.output_projection(rearrange(context, "b heads t d -> b t (heads d)"))
 
-    def weights(self, queries: Float[Tensor, "b t d"], keys: Float[Tensor, "b s d"]) -> Float[Tensor, "b heads t s"]:
+    def weights(self, queries: Float[Tensor, "b t d"], keys: Float[Tensor, "b l d"]) -> Float[Tensor, "b heads t l"]:
         """The attention weights that ``forward`` uses but does not store; each row sums to 1. For looking at."""
         split = "b t (heads d) -> b heads t d"
         q = rearrange(self.query_projection(queries), split, heads=self.heads)

@@ -83,8 +83,10 @@ class Upscaling(nn.Module):
 class MaskDecoder(nn.Module):
     """Output tokens, two two-way blocks, upscaling, per-mask dot products and IoU scores (document §1.8).
 
-    The document says "own MLP" and "small MLP": three layers with ReLU each, as released. IoU predictions are not
-    squashed, so they may leave [0, 1].
+    The document names neither heads nor the width of the MLP inside a block: 8 heads and 2048 with ReLU are those of
+    the paper and the release. The release's last token-to-image attention is not in the document, and not here. The
+    document says "own MLP" and "small MLP": three layers with ReLU each, as released. IoU predictions are not squashed,
+    so they may leave [0, 1].
     """
 
     def __init__(self, channels: int = 256, heads: int = 8, mlp_width: int = 2048, masks: int = 3, depth: int = 2):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from samlite.image_encoder import ImageEncoder, TransformerBlock, patchify
 from samlite.layers import record
 
-HIDDEN_SHARE = 0.75  # document §1.6.2: "typically around 75 percent"
+HIDDEN_SHARE = 0.75  # document §1.6.2: about three quarters
 SMALLEST_VARIANCE = 1e-6  # of a patch: a patch of one colour has none
 
 
@@ -77,8 +77,8 @@ class MaskedAutoencoder(nn.Module):
     """An image encoder, and a light decoder that rebuilds what the encoder was not shown (document §1.6).
 
     ``image_encoder`` is SAM's own: its patch projection, its positions, its blocks and its last norm are trained here;
-    its channel projection is not used. Where the document speaks of "a set of learnable mask tokens, one for each
-    masked patch", this is one learned vector at every hidden place: the position, added next, tells the places apart.
+    its channel projection is not used. Where the document counts a mask token for each hidden patch, this is one
+    learned vector at every hidden place: the position, added next, tells the places apart.
     The decoder's own positions are fixed waves. The default sizes are those of He et al. (2022), §4 and appendix A.1.
 
     Raises ValueError when ``decoder_heads`` does not divide ``decoder_width``.

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from samlite.files import whole_file
 from samlite.frames import ResizeLongestSide
+from samlite.images import read_photo
 
 # One colour a candidate, told apart by readers who do not see red and green as different (Okabe and Ito, 2008).
 COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0))
@@ -41,15 +42,15 @@ def as_binary(mask: Shaped[np.ndarray, "*any"], name: str = "mask") -> Bool[np.n
 
 
 def mask_to_logits(
-    mask: np.ndarray, image_size: int, low_res_size: int, strength: float | int = 8.0
+    mask: Shaped[np.ndarray, "*any"], image_size: int, low_res_size: int, strength: float | int = 8.0
 ) -> Float[np.ndarray, "1 low_res low_res"]:
     """A binary mask of a photo's size → a mask prompt: logits (1, 256, 256) in the low-res frame.
 
-    The document feeds a binary map "typically of the same resolution as the image" (§1.3, §1.7.2), the model takes
-    low-res logits such as it returns. In between the mask goes the way of the photo: longest side to ``image_size``
-    (S), padded to S×S, then the average over each low-res cell gives the share c of the cell that is covered, and
-    (2c − 1) · ``strength`` the logit: +strength inside, −strength outside and in the padding, 0 on a border that
-    halves its cell. ``low_res_size`` is four cells per patch. ``SamPredictor.mask_to_logits`` knows both sizes.
+    The document feeds a binary map, "typically" of the photo's resolution (§1.3); the model takes low-res logits such
+    as it returns. In between the mask goes the way of the photo: longest side to ``image_size`` (S), padded to S×S,
+    then the average over each low-res cell gives the share c of the cell that is covered, and (2c − 1) · ``strength``
+    the logit: +strength inside, −strength outside and in the padding, 0 on a border that halves its cell.
+    ``low_res_size`` is four cells per patch. ``SamPredictor.mask_to_logits`` knows both sizes.
 
     Raises ValueError when the mask is empty of pixels, not binary, or not H×W.
     """
@@ -63,12 +64,13 @@ def mask_to_logits(
     return (2 * covered - 1) * np.float32(strength)
 
 
-def mask_to_box(mask: Bool[np.ndarray, "*any height width"]) -> Int[np.ndarray, "*any 4"]:
+def mask_to_box(mask: Shaped[np.ndarray, "*any height width"]) -> Int[np.ndarray, "*any 4"]:
     """The smallest box around each mask, XYXY, in indices of the first and the last pixel; all zeros if it is empty.
 
     The indices are inclusive, as in the released code: a mask one pixel wide has x1 = x2, and then its box has no
-    area and cannot be a prompt.
+    area and cannot be a prompt. Masks are bool, or what `as_binary` takes for it; it raises ValueError.
     """
+    mask = as_binary(mask)
     columns, rows = mask.any(-2), mask.any(-1)
     height, width = mask.shape[-2:]
     left, top = columns.argmax(-1), rows.argmax(-1)
@@ -76,18 +78,20 @@ def mask_to_box(mask: Bool[np.ndarray, "*any height width"]) -> Int[np.ndarray, 
     return np.stack([left, top, right, bottom], axis=-1) * rows.any(-1)[..., None]
 
 
-def mask_area(mask: Bool[np.ndarray, "*any height width"]) -> Int[np.ndarray, "*any"]:
-    """Number of pixels in each mask."""
-    return np.asarray(mask.sum((-2, -1)))
+def mask_area(mask: Shaped[np.ndarray, "*any height width"]) -> Int[np.ndarray, "*any"]:
+    """Number of pixels in each mask, bool or what `as_binary` takes for it."""
+    return np.asarray(as_binary(mask).sum((-2, -1)))
 
 
 def mask_iou(
-    first: Bool[np.ndarray, "*any height width"], second: Bool[np.ndarray, "*others height width"]
+    first: Shaped[np.ndarray, "*any height width"], second: Shaped[np.ndarray, "*others height width"]
 ) -> Float[np.ndarray, "*result"]:
     """Intersection over union, 0…1, of each pair of masks; the axes in front of H×W broadcast.
 
-    (K, H, W) and (H, W) give (K,): how well each candidate fits one truth. Two empty masks agree: 1.
+    (K, H, W) and (H, W) give (K,): how well each candidate fits one truth. Two empty masks agree: 1. Masks are bool,
+    or what `as_binary` takes for it; it raises ValueError.
     """
+    first, second = as_binary(first, "first"), as_binary(second, "second")
     intersection = mask_area(first & second)
     union = mask_area(first | second)
     return np.where(union == 0, 1.0, intersection / np.maximum(union, 1))
@@ -107,12 +111,14 @@ def stability_scores(
 
 
 def remove_small_regions(
-    mask: Bool[np.ndarray, "height width"], area: float | int, mode: str
+    mask: Shaped[np.ndarray, "height width"], area: float | int, mode: str
 ) -> tuple[Bool[np.ndarray, "height width"], bool]:
     """Fill holes ("holes") or drop islands ("islands") of less than ``area`` pixels; and say whether any was there.
 
-    Pixels that touch at a corner belong together. The largest island stays even when it is small.
+    Pixels that touch at a corner belong together. The largest island stays even when it is small. The mask is bool, or
+    what `as_binary` takes for it; ValueError for others and for an unknown ``mode``.
     """
+    mask = as_binary(mask)
     if mode not in ("holes", "islands"):
         raise ValueError(f"mode is {mode!r}: 'holes' or 'islands' is expected")
     labels, count = label(mask if mode == "islands" else ~mask, connectivity=2, return_num=True)
@@ -127,17 +133,19 @@ def remove_small_regions(
 
 
 def overlay_masks(
-    photo: UInt8[np.ndarray, "height width 3"],
+    photo: Shaped[np.ndarray, "height width *channels"],
     masks: Shaped[np.ndarray, "*k height width"],
     colours: tuple[tuple[int, int, int], ...] = COLOURS,
     opacity: float | int = 0.5,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The photo with each mask (one H×W, or K×H×W) tinted in its colour, and a full line of it along the inside edge.
 
-    Later masks lie over earlier ones; ``opacity`` is the share of the colour in the tint, 0…1. Masks are bool, or
-    what `as_binary` takes for it; it raises ValueError.
+    Later masks lie over earlier ones; ``opacity`` is the share of the colour in the tint, 0…1. The photo is an array
+    by the rules of `samlite.images`; masks are bool, or what `as_binary` takes for it. Raises ValueError.
     """
-    result = photo.astype(np.float32)
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity is {opacity}: a share from 0 to 1 is expected")
+    result = read_photo(photo).astype(np.float32)
     masks = as_binary(masks, "masks")
     for index, mask in enumerate(masks.reshape(-1, *masks.shape[-2:])):
         colour = np.array(colours[index % len(colours)], dtype=np.float32)
@@ -152,8 +160,10 @@ def _interior(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "heigh
     return padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
 
 
-def save_mask(path: str | os.PathLike, mask: Shaped[np.ndarray, "height width"]) -> None:
+def save_mask(path: str | os.PathLike, mask: Shaped[np.ndarray, "*any"]) -> None:
     """Write a mask, bool or what `as_binary` takes for it, as an 8-bit grey PNG, 255 inside; see `save_png`."""
+    if mask.ndim != 2:
+        raise ValueError(f"mask has shape {mask.shape}: one mask, H×W, is expected; masks[k] is one of several")
     save_png(path, as_binary(mask).astype(np.uint8) * 255)
 
 

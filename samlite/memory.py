@@ -2,9 +2,10 @@
 
 A system out of memory does not raise an error, it ends the process, and a notebook loses everything. So the registry
 asks before it loads, and the predictor before its first photo. What a photo needs follows from the model's sizes; the
-tests compare it with what the process really holds. Letters: L patches, D width, S side of the image, H heads.
+tests compare it with what the process really holds. Letters: L patches, D width, S side of the image.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,22 @@ def check_encoding(sam: nn.Module, pictures: int = 1) -> None:
     if needed is not None:
         what, advice = ("a photo", "") if pictures == 1 else (f"{pictures} photos at once", "pass fewer at once, ")
         check(f"encoding {what} with {described(sam)}", needed, sam.device, f"{advice}take a smaller model, ")
+
+
+def check_masks(
+    sam: nn.Module,
+    prompts: int,
+    candidates: int,
+    original_size: tuple[int, int],
+    advice: str = "ask for fewer at once, ",
+) -> None:
+    """Whether the masks of several prompts fit, at the model's size and at the photo's: the one is made from the other.
+
+    Raises TooLittleMemoryError.
+    """
+    if prompts > 1:
+        needed = 4 * prompts * candidates * (sam.image_size**2 + math.prod(original_size))
+        check(f"bringing the masks of {prompts} prompts to the photo's size", needed, sam.device, advice)
 
 
 @contextmanager

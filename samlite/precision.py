@@ -88,7 +88,7 @@ def use_precision(sam: nn.Module, mode: str) -> nn.Module:
     Raises ValueError for an unknown mode, for int8 where it cannot be had, and for a model that is in another mode
     already: what was rounded cannot be had back.
     """
-    present = getattr(sam, "precision", "float32")
+    present = getattr(sam.image_encoder, "precision", "float32")
     check_mode(mode, sam.device)
     if mode == present:
         return sam
@@ -102,7 +102,7 @@ def use_precision(sam: nn.Module, mode: str) -> nn.Module:
         encoder.register_forward_hook(_into_float32)
     else:
         _replace_linears(encoder.blocks, {"int8": Int8Linear, "bfloat16_weights": Bfloat16Weights}[mode])
-    sam.precision = mode
+    encoder.precision = mode
     return sam
 
 

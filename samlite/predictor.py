@@ -4,13 +4,12 @@ The image encoder runs once per photo, the prompt encoder and the mask decoder o
 `predict` is fast. Names, signatures and results are those of the released package.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Num, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from samlite import memory, prompt_checks
 from samlite.frames import PhotoFrames, ResizeLongestSide
@@ -32,6 +31,9 @@ class SamPredictor:
     """
 
     def __init__(self, sam_model: Sam) -> None:
+        if not isinstance(sam_model, nn.Module):
+            raise TypeError(f'sam_model is a {type(sam_model).__name__}: a model is expected, as '
+                            'sam_model_registry["tiny"]() makes it')  # fmt: skip
         self.model = sam_model
         self.transform = ResizeLongestSide(sam_model.image_size)
         self._fits = False  # until the first photo has been encoded
@@ -55,8 +57,9 @@ class SamPredictor:
         ``image``: a path, a PIL image, a numpy array or a torch tensor, by the rules of `samlite.images`.
         ``image_format``: "RGB", or "BGR" for an array whose channels are in that order.
 
-        Raises ValueError or TypeError that says what is wrong with the image, and before the first photo
-        `samlite.memory.TooLittleMemoryError` when it would not fit; no photo is set then, not even the last.
+        Raises ValueError or TypeError that says what is wrong with the image, OSError when its file may not be read,
+        and `samlite.memory.TooLittleMemoryError` when it does not fit (asked before the first photo); no photo is set
+        then, not even the last.
         """
         self.reset_image()
         photo = read_photo(image, image_format)
@@ -178,10 +181,7 @@ class SamPredictor:
                 text=None if text is None else text.float(),
                 multimask_output=multimask_output,
             )
-            batch, candidates = iou_predictions.shape
-            if batch > 1:  # at the model's size and at the photo's: the one is made from the other
-                needed = 4 * batch * candidates * (frames.image_size**2 + math.prod(frames.original_size))
-                memory.check(f"bringing the masks of {batch} prompts to the photo's size", needed, self.device, advice)
+            memory.check_masks(self.model, *iou_predictions.shape, frames.original_size, advice)
             masks = self.model.resize_masks(low_res_logits, frames.input_size, frames.original_size)  # (B, K, H, W)
             masks = masks if return_logits else masks > self.model.mask_threshold
         return masks, iou_predictions, low_res_logits

@@ -86,8 +86,8 @@ def check_mask_input(mask_input: Any, low_res_size: int) -> Float[np.ndarray, "1
     expected = f"logits of shape (1, {low_res_size}, {low_res_size}) are expected, a row of predict's low_res_logits"
     if given.shape != (1, low_res_size, low_res_size):
         raise ValueError(f"mask_input has shape {given.shape}: {expected} (low_res_logits[k:k + 1]); {helper}")
-    if given.dtype == bool:
-        raise TypeError(f"mask_input is bool: {expected}; {helper}")
+    if not np.issubdtype(given.dtype, np.floating):
+        raise TypeError(f"mask_input is {given.dtype}: float {expected}; {helper}")
     logits = given.astype(np.float64)
     _check_finite(logits.reshape(-1, 1), "mask_input", "logits")
     if np.isin(logits, (0, 1)).all() or np.isin(logits, (0, 255)).all():

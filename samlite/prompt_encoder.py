@@ -27,10 +27,14 @@ class CoordinateEncoding(nn.Module):
     bilinear interpolation. The same function gives the positions of the image tokens in the decoder: a click and the
     patch under it then carry the same code, and attention can match them (with separate codes training fails).
     The table starts as smooth random Fourier features (Tancik et al., 2020), so that near places have near codes.
+
+    Raises ValueError when ``channels`` is odd.
     """
 
     def __init__(self, channels: int, grid_size: int) -> None:
         super().__init__()
+        if channels % 2:
+            raise ValueError(f"channels is {channels}: it must be even, for a code is half sines and half cosines")
         self.grid_size = grid_size
         self.projection = nn.Linear(2, channels)
         frequencies = torch.randn(channels // 2, 2) * FREQUENCY * 2 * torch.pi
@@ -60,11 +64,11 @@ class CoordinateEncoding(nn.Module):
 
 
 class MaskPromptEncoder(nn.Module):
-    """A mask prompt of logits (B, 1, h, w) → a dense map (B, C, 64, 64) (document §1.7.2).
+    """A mask prompt of logits (B, 1, h, w) → a dense map (B, C, 64, 64) (document §1.3, §1.7.2).
 
-    The document gives the input ("typically at the image's resolution") and the output, not the layers between. The
-    mask is first brought to four cells a patch (256×256 at full size), then halved twice by 2×2 convolutions, 1 → 4
-    → 16 channels, and projected to C by a 1×1 convolution: the layers of the released model.
+    The document gives the input (a binary map, "typically" of the photo's resolution, §1.3) and the output (§1.7.2),
+    not the layers between. The mask is first brought to four cells a patch (256×256 at full size), then halved twice
+    by 2×2 convolutions, 1 → 4 → 16 channels, and projected to C by a 1×1 convolution: the layers of the released model.
     """
 
     def __init__(self, channels: int, grid_size: int, hidden: int = 16) -> None:

@@ -38,7 +38,13 @@ def load_document_sam(path: str | Path, device: torch.device | str | None = None
             if "config" not in metadata:
                 raise ValueError(f"{path} has no 'config' in its metadata: it was not written by samlite's training")
             sizes = json.loads(metadata["config"])
-            once = memory.weight_bytes(document_sam(**sizes, device="meta"))
+            try:
+                once = memory.weight_bytes(document_sam(**sizes, device="meta"))
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{path} holds something else than a SAM ({error}): give weights that "
+                    "`python -m samlite train` or `fine-tune` wrote"
+                ) from error
             memory.check_weights(path.name, 2 * once)  # the model, and the tensors that go into it
             state = {name: file.get_tensor(name).float() for name in file.keys()}
     except SafetensorError as error:
@@ -63,7 +69,10 @@ def tiny_text(
     checkpoint: str | Path | None = None, device: torch.device | str | None = None, precision: str = "float32"
 ) -> Sam:
     """A smaller one that takes text: it knows coloured shapes and nothing else (`samlite.learning.text`, §1.3)."""
-    return _move(load_document_sam(checkpoint or TEXT_WEIGHTS), device, precision)
+    sam = load_document_sam(checkpoint or TEXT_WEIGHTS)
+    if sam.prompt_encoder.text_projection is None:
+        raise ValueError(f"{checkpoint} holds a model that takes no text: load it as 'tiny'")
+    return _move(sam, device, precision)
 
 
 def document_vit_h(
@@ -71,7 +80,10 @@ def document_vit_h(
 ) -> Sam:
     """The document's SAM at full size, 32 layers of 1280; random weights, for nobody has trained it."""
     if checkpoint is not None:
-        return _move(load_document_sam(checkpoint), device, precision)
+        sam = load_document_sam(checkpoint)
+        if (len(sam.image_encoder.blocks), sam.image_encoder.patch_projection.out_features) != (32, 1280):
+            raise ValueError(f"{checkpoint} holds a smaller model than document_vit_h: load it as 'tiny'")
+        return _move(sam, device, precision)
     check_mode(precision, device)
     check_device(device)
     if not _is_meta(device):
@@ -104,7 +116,7 @@ def _released(name: str) -> Callable[..., Sam]:
                 f"({known.size:,} bytes) from {known.address} and give the path where it lies"
             )
         sam = load_checkpoint(released_sam(**sizes, device="meta"), checkpoint, precision)
-        return use_fast_paths(_move(sam, device).eval())
+        return use_fast_paths(_move(sam, device, precision).eval())
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"""The released {name}.

@@ -11,13 +11,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Shaped
+
+from samlite.masks import as_binary
 
 Rle = dict[str, Any]  # {"size": [H, W], "counts": list of int, or str}
 
 
-def mask_to_rle(mask: Bool[np.ndarray, "height width"]) -> Rle:
-    """A mask (H, W) → ``{"size": [H, W], "counts": [...]}``; the first run is background and may be 0 long."""
+def mask_to_rle(mask: Shaped[np.ndarray, "height width"]) -> Rle:
+    """A mask (H, W) → ``{"size": [H, W], "counts": [...]}``; the first run is background and may be 0 long.
+
+    The mask is bool, or what `samlite.masks.as_binary` takes for it; it raises ValueError.
+    """
+    mask = as_binary(mask)
     pixels = mask.ravel(order="F")
     changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
     borders = np.concatenate([[0], changes, [pixels.size]])

@@ -81,9 +81,14 @@ class Sam(nn.Module):
         B of prompts (document §1.7, §1.8). ``multimask_output``: True gives all three candidates, False one mask; which
         one, the decoder's ``choose_masks`` says.
 
-        Raises ValueError for points without labels or labels without points, and for text that the model was not
-        trained on.
+        Raises ValueError for points without labels, labels without points, another number of labels than of points,
+        and for text that the model was not trained on.
         """
+        if points is not None and labels is not None and points.shape[:-1] != labels.shape:
+            raise ValueError(
+                f"points have shape {tuple(points.shape)} and labels {tuple(labels.shape)}: (B, N, 2) and (B, N) are "
+                "expected, a label for every point"
+            )
         sparse, dense = self.prompt_encoder(points, labels, boxes, mask, text)
         answers = self.mask_decoder(image_embedding, self.prompt_encoder.image_positions(), sparse, dense)
         return self.mask_decoder.choose_masks(*answers, multimask_output)
@@ -120,11 +125,11 @@ class Sam(nn.Module):
 
 def document_sam(
     image_size: int = 1024,
-    patch_size: int = 16,
     width: int = 1280,
     depth: int = 32,
     heads: int = 16,
     channels: int = 256,
+    patch_size: int = 16,
     decoder_heads: int = 8,
     decoder_mlp: int = 2048,
     text_width: int | None = None,

@@ -222,3 +222,8 @@ def test_the_command_does_it_and_says_so(photos, done, tmp_path, capsys):
     assert "was begun with something else" in capsys.readouterr().err
     assert main([*command, "--dask", "--ray"]) == 2
     assert "choose one" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_model_is_refused_before_it_is_fetched():
+    with pytest.raises(ValueError, match="vit_b holds the weights of vit_b, not of tiny: name that model"):
+        weights_file("tiny", "vit_b")

@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 
@@ -18,9 +19,11 @@ from pycocotools.coco import COCO
 from samlite import SamAutomaticMaskGenerator, SamPredictor, coco, document_sam, rle, sam_model_registry
 from samlite import automatic as module
 from samlite.command_line import main
+from samlite.learning.weights import document_sizes, save_weights
 from samlite.masks import mask_area, mask_iou, mask_to_box, stability_scores
 from samlite.memory import TooLittleMemoryError
 from samlite.point_grids import crop_boxes
+from samlite.registry import TINY_WEIGHTS
 from samlite.rle import decompress_rle, mask_to_rle, rle_to_mask
 
 KEYS = {"segmentation", "area", "bbox", "predicted_iou", "point_coords", "stability_score", "crop_box"}
@@ -133,7 +136,7 @@ def test_small_regions_are_no_limit_for_masks(tiny, photo):
     rough = generate(tiny, photo, **OPEN)
     clean = generate(tiny, photo, **OPEN, min_mask_region_area=200)
     assert clean and len(clean) <= len(rough)
-    assert any(0 < r["area"] < 200 for r in rough) == any(0 < r["area"] < 200 for r in clean)
+    assert any(0 < r["area"] < 200 for r in clean)
     changed = [r for r in clean if not any(np.array_equal(r["segmentation"], q["segmentation"]) for q in rough)]
     assert changed
     for record in clean:
@@ -245,7 +248,7 @@ def test_memory_of_a_photo_of_six_megapixels():
     result = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     pixels, masks, before, peak = map(int, result.stdout.split())
     assert pixels == 6_000_000 and masks > 60
-    assert peak - before < 1.3e6  # kB; for the photo, 256 MB of logits, as much in between, and what torch keeps
+    assert peak - before < 0.5e6  # kB; for the photo, the logits of one mask at a time, and what torch keeps
 
 
 # --------------------------------------------------------------------------------------------------------- to files
@@ -311,6 +314,31 @@ def test_other_settings_do_not_mix(folder, tmp_path, capsys):
     assert command(folder, tmp_path / "masks", "--pred-iou-thresh", "0.4") == 2
     assert "other settings (pred_iou_thresh, stability_score_thresh)" in capsys.readouterr().err
     assert command(folder, tmp_path / "masks", *OPEN_FLAGS, "--points-per-batch", "3") == 0  # changes no mask
+
+
+def test_other_weights_and_photos_of_the_same_names_do_not_mix(folder, tmp_path, capsys):
+    weights = tmp_path / "mine.safetensors"
+    shutil.copyfile(TINY_WEIGHTS, weights)
+    flags = (*OPEN_FLAGS, "--checkpoint", str(weights))
+    assert command(folder, tmp_path / "masks", *flags) == 0
+    sam = sam_model_registry["tiny"]()
+    with torch.no_grad():
+        sam.mask_decoder.mask_tokens += 1
+    save_weights(sam, document_sizes(sam), weights, {})  # trained again, into the same file
+    assert command(folder, tmp_path / "masks", *flags) == 2
+    assert "other settings (weights_sha256)" in capsys.readouterr().err
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(folder, elsewhere)
+    assert command(folder, tmp_path / "more", *OPEN_FLAGS) == 0
+    assert command(elsewhere, tmp_path / "more", *OPEN_FLAGS) == 2
+    assert "other settings (photos)" in capsys.readouterr().err
+
+
+def test_one_photo_more_stays_in_the_dataset(folder, tmp_path):
+    for name in ("a.png", "b.jpg"):
+        assert command(folder / name, tmp_path / "masks", *OPEN_FLAGS) == 0
+    dataset = json.loads((tmp_path / "masks" / "instances.json").read_text())
+    assert [image["file_name"] for image in dataset["images"]] == ["a.png", "b.jpg"]
 
 
 def test_a_bad_photo_is_named_and_the_others_are_done(folder, tmp_path, capsys):

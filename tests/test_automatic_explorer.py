@@ -43,6 +43,10 @@ def test_nothing_left_and_unknown_names(explorer):
     assert explorer.picture().data
     with pytest.raises(ValueError, match="no slider is called 'iou'"):
         explorer.look(iou=0.5)
+    before = explorer.thresholds
+    with pytest.raises(ValueError, match="box_nms_thresh=1.5 is not on its slider, which goes from 0 to 1"):
+        explorer.look(pred_iou_thresh=0.5, box_nms_thresh=1.5)
+    assert explorer.thresholds == before and explorer._at_rest
 
 
 def test_one_picture_for_several_sliders(explorer, monkeypatch):

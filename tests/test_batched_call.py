@@ -115,6 +115,7 @@ REFUSED = {
     "the predictor's name for boxes": ({"box": torch.zeros(1, 4)}, r"key 'box'.*did you mean 'boxes'"),
     "the predictor's name for masks": ({"mask_input": torch.zeros(1)}, r"did you mean 'mask_inputs'"),
     "a slip of the keyboard": ({"point_coord": torch.zeros(1)}, r"did you mean 'point_coords'"),
+    "text": ({"text": torch.zeros(1, 1, 4)}, r"\['text'\] would be ignored.*SamPredictor.predict"),
     "points without labels": ({"point_coords": POINT["point_coords"]}, r"came without 'point_labels'"),
     "labels without points": ({"point_labels": POINT["point_labels"]}, r"came without 'point_coords'"),
     "points without a batch": (POINT | {"point_coords": torch.zeros(1, 2)}, r"\(1, 2\), \(B, N, 2\).*\[None\]"),

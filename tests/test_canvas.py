@@ -130,6 +130,19 @@ def test_undo_goes_back_step_by_step_and_a_new_action_ends_redo(photo):
     assert session.prompt.points == ((5, 10, 1), (20, 20, 1))
 
 
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_undo_takes_back_a_prompt_that_was_given_in_code_one_thing_at_a_time(kind, photo):
+    predictor = DiscPredictor()
+    stroke = Stroke(((3, 3), (9, 9)), 2)
+    session = kind(photo, predictor=predictor, clicks=[(5, 10), (9, 10, 0)], box=(2, 2, 20, 20), strokes=[stroke])
+    assert predictor.decoded == 1  # the model is asked once, whatever stands before
+    seen = []
+    while session.prompt:
+        seen.append((len(session.prompt.points), session.prompt.box is not None, len(session.prompt.strokes)))
+        session.undo()
+    assert seen == [(2, True, 1), (2, True, 0), (2, False, 0), (1, False, 0)]
+
+
 def test_the_photo_is_encoded_once_and_again_only_when_the_predictor_was_used_for_another(photo):
     predictor = DiscPredictor()
     session = PromptSession(photo, predictor=predictor)

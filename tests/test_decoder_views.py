@@ -235,6 +235,17 @@ def test_the_sliders_and_the_code_give_the_same_vector(views):
     assert picture._repr_mimebundle_()[1][f"image/{picture.format}"]["alt"] == editor.describe()
 
 
+def test_the_editor_keeps_its_own_prompt(views):
+    """A view that others share has seen another prompt since: the editor asks its own again."""
+    points, labels, box = views.points, views.labels, views.box
+    editor = MaskVectorEditor(views)
+    kept, shown = editor.vector.clone(), editor.code.splitlines()[0]
+    views.prompt([[3, 4]], [0])
+    assert not torch.equal(views.tensor("mask_vectors")[0], kept)
+    assert torch.equal(editor.vector, kept) and (views.points, views.labels, views.box) == (points, labels, box)
+    assert shown.startswith("views.prompt(")
+
+
 def test_the_editor_refuses_what_is_on_no_slider(views):
     editor = MaskVectorEditor(views)
     for wrong in ({"mix": 2}, {"kept": 99}, {"first": 3}, {"colour": 1}):

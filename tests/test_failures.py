@@ -24,7 +24,7 @@ def test_what_is_large_passes_through_the_cells_and_what_is_thin_does_not(predic
         mask = np.zeros(photo.shape[:2], dtype=bool)
         mask[30 : 30 + width] = True
         fits.append(float(mask_iou(through_the_cells(predictor, mask), mask)))
-    assert fits == sorted(fits) and fits[0] < 0.5 and fits[-1] > 0.9
+    assert fits == sorted(fits) and fits[0] < 0.8 and fits[-1] > 0.99
 
 
 def test_trials_are_clicks_inside_of_all_their_right_answers(predictor: SamPredictor) -> None:

@@ -120,3 +120,12 @@ def test_the_aspect_ratio_may_reach_its_limit():
     assert PhotoFrames((10, 160), image_size=128, grid_size=16).input_size == (8, 128)
     with pytest.raises(ValueError, match="about 16:1"):
         PhotoFrames((10, 171), image_size=128, grid_size=16)
+
+
+def test_several_boxes_around_each_object_keep_their_shape():
+    """(B, M, 4) is M boxes around each of B objects, and not B·M objects."""
+    transform, boxes = ResizeLongestSide(64), np.arange(24.0).reshape(2, 3, 4)
+    moved = transform.apply_boxes(boxes, (37, 81))
+    assert moved.shape == (2, 3, 4) and np.array_equal(moved[1], transform.apply_boxes(boxes[1], (37, 81)))
+    assert transform.apply_boxes_torch(torch.from_numpy(boxes), (37, 81)).shape == (2, 3, 4)
+    assert transform.apply_boxes(boxes[0, 0], (37, 81)).shape == (1, 4)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from samlite.fast import use_folded_decoder
 from samlite.mask_decoder import MaskDecoder, TwoWayBlock, Upscaling
@@ -118,7 +117,6 @@ def test_iou_predictions_are_not_squashed(decoder):
         decoder.iou_head.layers[-1].bias.copy_(torch.tensor([-2.0, 0.0, 3.0]))
     iou = decode(decoder, torch.randn(1, 32, 4, 4), torch.randn(1, 1, 32))[1]
     assert iou.min() < 0 and iou.max() > 1
-    assert F.relu(iou).shape == (1, 3)
 
 
 def test_choose_masks_looks_at_each_prompt_by_itself():

@@ -18,9 +18,11 @@ from samlite.masks import (
     mask_to_box,
     mask_to_logits,
     overlay_masks,
+    remove_small_regions,
     save_mask,
     save_png,
 )
+from samlite.rle import mask_to_rle
 
 
 def disc(height=97, width=140, x=60, y=40, radius=25):
@@ -186,3 +188,31 @@ def test_the_new_mask_takes_its_name_when_it_is_complete(tmp_path, monkeypatch):
 def test_masks_are_written_as_png_only(tmp_path):
     with pytest.raises(ValueError, match="must end in .png"):
         save_png(tmp_path / "mask.jpg", np.zeros((4, 4), np.uint8))
+
+
+def test_masks_of_a_png_are_counted_as_masks():
+    """0 and 255 as uint8, as files have it: the same answers as bool, and label maps are refused."""
+    mask = disc()
+    png = mask.astype(np.uint8) * 255
+    assert mask_iou(png, mask) == 1 and mask_area(png) == mask.sum()
+    assert mask_to_box(png).tolist() == mask_to_box(mask).tolist()
+    assert mask_to_rle(png) == mask_to_rle(mask)
+    holed = mask & ~disc(radius=2)
+    cleaned, changed = remove_small_regions(holed.astype(np.uint8), 50, "holes")
+    assert changed and np.array_equal(cleaned, mask)
+    labels = mask.astype(int) + disc(radius=5)
+    for refuses in (mask_area, mask_to_box, mask_to_rle, lambda m: mask_iou(m, mask)):
+        with pytest.raises(ValueError, match="3 different values from 0 to 2"):
+            refuses(labels)
+
+
+def test_an_overlay_takes_photos_by_the_usual_rules():
+    photo = np.random.default_rng(0).integers(0, 256, (97, 140, 3), dtype=np.uint8)
+    assert np.array_equal(overlay_masks(photo / np.float32(255), disc()), overlay_masks(photo, disc()))
+    with pytest.raises(ValueError, match="opacity is 50: a share from 0 to 1"):
+        overlay_masks(photo, disc(), opacity=50)
+
+
+def test_one_mask_goes_into_one_file(tmp_path):
+    with pytest.raises(ValueError, match=r"mask has shape \(3, 97, 140\): one mask, H×W"):
+        save_mask(tmp_path / "a.png", np.stack([disc()] * 3))

@@ -181,6 +181,23 @@ def test_photos_that_do_not_fit_together_are_refused_before_they_are_encoded(mon
     assert 0 < more < plain
 
 
+def test_masks_that_do_not_fit_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the predictor and by the batched call alike: 400 boxes, and a photo much larger than the model's frame."""
+    sam = document_sam(**SMALL).eval()
+    boxes = torch.tensor([[1.0, 2, 30, 40]]).repeat(400, 1)
+    needed = 4 * 400 * 3 * (64 * 64 + 640 * 480)
+    free(monkeypatch, (needed - 1) / 1e6)
+    said = f"bringing the masks of 400 prompts to the photo's size needs {memory.in_words(needed)} of memory"
+    picture = {"image": torch.full((3, 64, 48), 9.0), "original_size": (640, 480), "boxes": boxes}
+    with pytest.raises(TooLittleMemoryError, match=said):
+        sam([picture], True)
+    predictor = SamPredictor(sam)
+    predictor.set_image(np.full((640, 480, 3), 9, np.uint8))
+    with pytest.raises(TooLittleMemoryError, match=said):
+        predictor.predict_torch(None, None, boxes)
+    assert len(sam([picture | {"boxes": boxes[:2]}], True)[0]["masks"]) == 2
+
+
 def test_memory_that_runs_out_in_a_call_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: object, *args: object, **kwargs: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")

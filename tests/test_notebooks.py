@@ -117,3 +117,17 @@ def test_no_comparison_stands_alone(path: Path) -> None:
         for node in ast.walk(python_of(cell)):
             if isinstance(node, ast.Expr) and isinstance(node.value, (ast.Compare, ast.BoolOp)):
                 pytest.fail(f"cell {cell.execution_count}: `{ast.unparse(node)}` compares without an assert")
+
+
+def test_no_function_is_written_in_two_chapters() -> None:
+    """A helper that two chapters need is in `samlite.notebook`."""
+    written: dict[str, set[str]] = {}
+    for path in PATHS:
+        if path.parent == NOTEBOOKS:
+            for cell in code_cells(path):
+                for node in python_of(cell).body:
+                    if isinstance(node, ast.FunctionDef) and not any(
+                        isinstance(each, ast.Constant) and each.value is Ellipsis for each in ast.walk(node)
+                    ):  # an exercise has dots
+                        written.setdefault(ast.dump(node), set()).add(f"{path.stem}: {node.name}")
+    assert [names for names in written.values() if len(names) > 1] == []

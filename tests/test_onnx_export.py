@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from samlite import document_sam, onnx_export, released_sam
+from samlite import document_sam, export_command, onnx_export, released_sam
 from samlite.command_line import main
 from samlite.environment import SetupError
 from samlite.registry import sam_model_registry
@@ -117,6 +117,13 @@ def test_the_command_writes_and_checks(tmp_path, monkeypatch, capsys) -> None:
     assert "onnxruntime against PyTorch" in capsys.readouterr().out
 
 
+def test_a_file_of_weights_is_written_where_it_was_asked_for(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(export_command, "trained_model", lambda name, checkpoint=None: model("document"))
+    name = str(tmp_path / "runs" / "mine.safetensors")
+    assert main(["export", name, "--part", "decoder", "-o", str(tmp_path / "new")]) == 0
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mine_decoder.onnx"]
+
+
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_package_is_named(missing, tmp_path, monkeypatch, capsys) -> None:
     found = importlib.util.find_spec
@@ -131,3 +138,10 @@ def test_a_missing_package_is_named(missing, tmp_path, monkeypatch, capsys) -> N
         assert main(["export", "tiny", "-o", str(tmp_path)]) == 2
         assert "pip install onnx" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_nan_is_no_agreement(exported, monkeypatch) -> None:
+    with pytest.raises(ValueError, match="there is nothing to compare"):
+        onnx_export.largest_difference(model("document"), None, None)
+    monkeypatch.setattr(onnx_export, "_differences", lambda *_: [0.0, float("nan")])
+    assert not onnx_export.largest_difference(model("document"), "encoder.onnx", None) < 1

@@ -219,3 +219,27 @@ def test_a_wheel_holds_the_weights_and_the_canvas(tmp_path: Path) -> None:
     assert {path.relative_to(ROOT).as_posix() for path in shipped} <= inside
     assert "samlite/notebook/canvas.js" in inside and "samlite/weights/tiny.safetensors" in inside
     assert {name.split("/")[0] for name in inside} == {"samlite", f"samlite-{samlite.__version__}.dist-info"}
+
+
+def test_the_model_and_its_training_say_their_shapes() -> None:
+    """No public function or ``forward`` takes or gives a bare Tensor or array, but those that take any shape."""
+    any_shape = {
+        "record", "listen", "cut", "draw", "difference", "relative_difference", "fast_is_exact", "check_finite",
+        "check_inside", "image", "zeroed",
+    }  # fmt: skip
+    measuring = {"full_size_bench.py", "peers.py", "waterfall.py"}  # hand on what they time
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.name in measuring or "exercises" in str(path):
+            continue
+        module = ast.parse(path.read_text("utf-8")).body
+        methods = [each for node in module if isinstance(node, ast.ClassDef) for each in node.body]
+        for node in [*module, *methods]:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name not in any_shape:
+                arguments = [*node.args.args, *node.args.kwonlyargs, node.args.vararg]
+                given = [each.annotation for each in arguments if each is not None] + [node.returns]
+                if any(
+                    each is not None and ast.unparse(each) in ("Tensor", "torch.Tensor", "np.ndarray") for each in given
+                ):
+                    found.append(f"{path.name}: {node.name}")
+    assert found == []

@@ -12,10 +12,12 @@ from torch import nn
 from samlite import SamPredictor, command_line, document_sam, memory, released_sam, sam_model_registry
 from samlite.fast import use_fast_paths
 from samlite.learning import precision as measured
+from samlite.parts import with_parts
 from samlite.precision import MODES, Bfloat16Weights, Int8Linear, check_mode, to_int8, use_precision
 from samlite.released import checkpoints
 from samlite.released.checkpoints import load_checkpoint
 from samlite.released.key_map import to_official
+from samlite.released.official_files import CHECKPOINTS
 
 SMALL = {"image_size": 64, "patch_size": 8, "width": 32, "depth": 2, "heads": 2, "channels": 32, "decoder_mlp": 32}
 RELEASED = SMALL | {"window": 3, "global_blocks": (1,)}
@@ -180,11 +182,28 @@ def test_a_file_is_rounded_while_it_is_read(tmp_path, mode: str, suffix: str):
         path = checkpoints.convert(path)
     loaded = load_checkpoint(released_sam(**RELEASED, device="meta"), path, mode)
     path.write_bytes(b"")  # nothing of it is in use any more
-    assert loaded.precision == mode
+    assert loaded.image_encoder.precision == mode
     expected = use_precision(sam, mode).state_dict()
     assert loaded.state_dict().keys() == expected.keys()
     for name, value in loaded.state_dict().items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_registry_rounds_a_file(tmp_path, monkeypatch: pytest.MonkeyPatch, mode: str):
+    monkeypatch.setitem(CHECKPOINTS, "vit_b", CHECKPOINTS["vit_b"]._replace(sizes=RELEASED))
+    torch.save(to_official(small("plain").state_dict()), tmp_path / "own.pth")
+    sam = sam_model_registry["vit_b"](tmp_path / "own.pth", precision=mode)
+    assert getattr(sam.image_encoder, "precision", "float32") == mode
+    expected = use_precision(small("plain"), mode).state_dict()
+    for name, value in sam.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+
+
+def test_a_model_put_together_anew_keeps_its_precision():
+    sam = with_parts(use_precision(small("document"), "bfloat16_weights"))
+    with pytest.raises(ValueError, match="rounded to bfloat16_weights already"):
+        use_precision(sam, "bfloat16")
 
 
 def test_reduced_models_need_less(monkeypatch: pytest.MonkeyPatch, tmp_path):
@@ -196,7 +215,7 @@ def test_reduced_models_need_less(monkeypatch: pytest.MonkeyPatch, tmp_path):
     monkeypatch.setattr(memory, "free_bytes", lambda device="cpu": memory.weight_bytes(shapes) - 1)
     with pytest.raises(memory.TooLittleMemoryError):
         load_checkpoint(shapes, path)
-    assert load_checkpoint(released_sam(**RELEASED, device="meta"), path, "int8").precision == "int8"
+    assert load_checkpoint(released_sam(**RELEASED, device="meta"), path, "int8").image_encoder.precision == "int8"
 
 
 def test_the_book_shows_what_was_measured():

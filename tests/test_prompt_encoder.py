@@ -70,9 +70,14 @@ def test_mask_of_any_resolution(encoder):
     mask = torch.randn(1, 1, 32, 32)
     dense = encoder(mask=mask)[1]
     assert dense.shape == (1, 16, 8, 8)
-    large = torch.nn.functional.interpolate(mask, scale_factor=4, mode="nearest")
-    assert encoder(mask=large)[1].shape == (1, 16, 8, 8)
     assert not torch.allclose(dense, encoder(mask=-mask)[1])
+    halves = torch.ones(1, 1, 32, 32)
+    halves[..., 16:] = -1
+    large = halves.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    small, four_times = (encoder(mask=each)[1] for each in (halves, large))
+    far = [0, 1, 2, 5, 6, 7]  # columns that the blurred border does not reach
+    torch.testing.assert_close(four_times[..., far], small[..., far], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(small[..., 0], small[..., 7])
 
 
 def test_lonely_points_and_labels_are_named(encoder):

@@ -38,6 +38,9 @@ def test_missing_and_foreign_files(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(ValueError, match="no 'config' in its metadata"):
         load_document_sam(tmp_path / "foreign.safetensors")
+    for name in ("masked_autoencoder", "text_image"):  # ours, but of another kind
+        with pytest.raises(ValueError, match=f"{name}.safetensors holds something else than a SAM .*: give weights"):
+            load_document_sam(TINY_WEIGHTS.with_name(f"{name}.safetensors"))
 
 
 def test_tiny_ships():
@@ -80,3 +83,9 @@ def test_a_device_that_is_not_there_is_one_sentence(name, device):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_tiny_on_cuda():
     assert sam_model_registry["tiny"](device="cuda").device.type == "cuda"
+
+
+@pytest.mark.parametrize("name, says", [("document_vit_h", "a smaller model than"), ("tiny_text", "takes no text")])
+def test_weights_of_another_model_are_refused(name, says):
+    with pytest.raises(ValueError, match=rf"tiny.safetensors holds .*{says}.*load it as 'tiny'"):
+        sam_model_registry[name](TINY_WEIGHTS)

@@ -88,3 +88,8 @@ def test_gradients_reach_every_parameter(sam):
     without = [name for name, p in sam.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     # a key's bias moves all scores of a query alike, and softmax does not see it
     assert [name for name in without if not name.endswith("key_projection.bias")] == []
+
+
+def test_half_of_a_code_are_sines():
+    with pytest.raises(ValueError, match="channels is 33: it must be even"):
+        document_sam(**SMALL | {"channels": 33, "decoder_heads": 3})

@@ -19,13 +19,14 @@ import torch
 
 import samlite
 from samlite import layers
-from samlite.image_encoder import unpatchify
+from samlite.image_encoder import ImageEncoder, unpatchify
+from samlite.masked_autoencoder import MaskedAutoencoder, random_masking, take
 from samlite.released.sam import released_sam
 from samlite.sam import document_sam
 
 FOLDER = Path(samlite.__file__).parent
 MODULES = (
-    "image_encoder", "layers", "mask_decoder", "prompt_encoder", "sam",
+    "image_encoder", "layers", "mask_decoder", "masked_autoencoder", "prompt_encoder", "sam",
     "released/image_encoder", "released/mask_decoder", "released/prompt_encoder",
 )  # fmt: skip
 SOURCES = {f"{module}.py": (FOLDER / f"{module}.py").read_text("utf-8") for module in MODULES}
@@ -44,6 +45,8 @@ def letters_of(name, b, n, m, texts):
     """What the letters of a source stand for in a run; a letter that is not here stands for any number."""
     if name == "layers.py":
         return {"B": b}  # its D and H are those of whoever uses it
+    if name == "masked_autoencoder.py":
+        return {"B": b, "L": 4096, "V": 1024, "A": 512}  # what is taken has the width of patches or of tokens
     letters = {"B": b, "N": n, "M": m, "K": 3, "C": 256, "G": 64, "P": 16, "L": 4096, "S": 1024, "E": 512, "D": 1280}
     if name.startswith("released"):  # vit_b; a box leaves no room for the padding point
         return letters | {"K": 4, "D": 768, "T": 5 + n + 2 * m}
@@ -149,6 +152,17 @@ def run_released(b, n, m):
             )
 
 
+def run_pretraining(b, n, m, texts):
+    with torch.device("meta"), torch.no_grad():
+        autoencoder = MaskedAutoencoder(ImageEncoder()).eval()
+        visible, hidden = random_masking(b, 4096, device="meta")
+        images = empty(b, 3, 1024, 1024)
+        rebuilt = autoencoder(images, visible)
+        for normalised in (False, True):
+            autoencoder.hidden_error(rebuilt, images, hidden, normalised)
+        take(empty(b, 4096, 1280), visible)
+
+
 def run_everything(b, n, m, texts):
     sam = document_sam(text_width=512, device="meta").eval()
     with torch.no_grad():
@@ -193,13 +207,15 @@ def runs():
     released = [observe(run_released, b=2, n=3, m=5), observe(run_released, b=2, n=0, m=1)]
     for seen in released:
         seen.numbers["texts"] = 0
-    return {"document": document, "released": released}
+    pretraining = [observe(run_pretraining, b=2, n=0, m=0, texts=0)]
+    return {"document": document, "released": released, "masked_autoencoder": pretraining}
 
 
 def problems(name, source, runs):
     """What is wrong with the shapes written in this source text: (line, what)."""
     found = []
-    runs = runs["released" if name.startswith("released") else "document"]
+    kind = name.removesuffix(".py").split("/")[0]
+    runs = runs.get(kind, runs["document"])
     for line, comment in comments_in(source):
         shapes_by_run = [(seen, seen.recorded.get((name, line)) or seen.made.get((name, line), ())) for seen in runs]
         if not any(shapes for _, shapes in shapes_by_run):

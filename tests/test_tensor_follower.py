@@ -78,14 +78,31 @@ def test_a_ledger_without_tensors_cannot_be_followed(predictor):
 
 
 @pytest.mark.parametrize(
-    ("shape", "kind"),
+    ("name", "shape", "kind"),
     [
-        ((1, 3, 1024, 1024), "photo"), ((1, 64, 64, 1280), "grid"), ((1, 256, 64, 64), "map"),
-        ((1, 4096, 768), "sequence"), ((1, 7, 256), "tokens"), ((1, 3), "numbers"), ((1, 1, 256, 256), "planes"),
+        ("input", (1, 3, 1024, 1024), "photo"), ("masks", (1, 3, 1024, 1024), "planes"),
+        ("grid", (1, 64, 64, 1280), "grid"), ("image_embedding", (1, 256, 64, 64), "map"),
+        ("mask_quartered", (1, 64, 64, 64), "map"), ("encoded_patches", (1, 4096, 768), "sequence"),
+        ("token_mlp", (1, 7, 256), "tokens"), ("iou_predictions", (1, 3), "numbers"),
+        ("mask_prompt", (1, 1, 256, 256), "planes"), ("low_res_logits", (1, 4, 256, 256), "planes"),
     ],
 )  # fmt: skip
-def test_the_kind_of_picture_follows_from_the_shape(shape, kind):
-    assert how_it_is_drawn(shape, 64) == kind
+def test_the_kind_of_picture_follows_from_name_and_shape(name, shape, kind):
+    assert how_it_is_drawn(name, shape, 64) == kind
+
+
+def test_a_released_model_is_followed_as_well():
+    """Its steps are others; with a grid as wide as the mask prompt's channels nothing is taken for channels last."""
+    sizes = {"image_size": 128, "patch_size": 8, "width": 32, "depth": 2, "heads": 2, "channels": 16,
+             "decoder_mlp": 32, "window": 3, "global_blocks": (1,)}  # fmt: skip
+    released = SamPredictor(samlite.released_sam(**sizes).eval())
+    ledger = follow(released, PHOTO, point_coords=[(10, 20)], point_labels=[1])
+    follower = TensorFollower(ledger, grid=16)
+    assert {"windows", "projected_grid", "last_token_to_image_attention"} <= {e.name for e in follower.entries}
+    for number in range(len(follower.entries)):
+        follower.look(number)
+        assert np.asarray(style.drawn(follower.figure())).std() > 0
+        assert "(§)" not in follower.figure().axes[0].get_title()
 
 
 def test_what_changes_with_the_prompt_and_what_with_the_photo(predictor):

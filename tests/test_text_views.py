@@ -45,6 +45,8 @@ def test_an_unknown_word_is_said_and_changes_nothing(box):
     box.look("red star", scene=0)
     box.field.value = "red dog"
     assert "does not know &#x27;dog&#x27;" in box.said.value and box.phrase == "red star"
+    box.field.value = "red star"  # what is shown already: the error goes
+    assert "dog" not in box.said.value and "red star" in box.said.value
     with pytest.raises(ValueError, match="does not know 'dog'"):
         box.look("red dog")
     with pytest.raises(ValueError, match="there are 3"):

@@ -9,7 +9,7 @@ A click brings 7 tokens and meets 4096 image tokens, so the image's side of ever
 - a transposed 2×2 convolution with stride 2 is one matrix product with the channels last: every location becomes four,
   none of which another location touches, so that they go all the way to the masks a strip at a time.
 
-Letters as in the decoder: B prompts, T tokens, C channels (256), H heads, L image tokens (4096).
+Letters as in the decoder: B prompts, T tokens, C channels (256), L image tokens (4096).
 """
 
 from typing import NamedTuple
@@ -135,14 +135,14 @@ def first_block(
     """The block, with the image's side of both cross attentions at hand."""
     tokens = block.attend_to_tokens(tokens, token_positions)
     look, spread = block.token_to_image, block.image_to_token
-    q = _heads(look.query_projection, tokens + token_positions, look.heads)  # (B, H, T, 16)
-    scores = _with_shared(q * q.shape[-1] ** -0.5, ready.keys.transpose(-2, -1))  # (B, H, T, 4096)
-    seen = _with_shared(torch.softmax(scores, dim=-1), ready.values)  # (B, H, T, 16)
+    q = _heads(look.query_projection, tokens + token_positions, look.heads)  # (B, heads, T, 16)
+    scores = _with_shared(q * q.shape[-1] ** -0.5, ready.keys.transpose(-2, -1))  # (B, heads, T, 4096)
+    seen = _with_shared(torch.softmax(scores, dim=-1), ready.values)  # (B, heads, T, 16)
     seen = look.output_projection(rearrange(seen, "b heads t d -> b t (heads d)"))
     tokens = block.token_to_image_norm(tokens + seen)
     tokens = block.mlp_norm(tokens + block.mlp(tokens))
-    k = _heads(spread.key_projection, tokens + token_positions, spread.heads)  # (B, H, T, 16)
-    scores = _with_shared(k, ready.queries.transpose(-2, -1))  # (B, H, T, 4096)
+    k = _heads(spread.key_projection, tokens + token_positions, spread.heads)  # (B, heads, T, 16)
+    scores = _with_shared(k, ready.queries.transpose(-2, -1))  # (B, heads, T, 4096)
     image = block.image_to_token_norm(spread_to_image(spread, scores, tokens).add_(ready.image))
     return tokens, image
 
@@ -177,8 +177,8 @@ def look_at_image(
     q = _heads(attention.query_projection, tokens, attention.heads)
     q = q * q.shape[-1] ** -0.5
     taken_over = einsum(q, _by_head(attention.key_projection.weight, attention.heads), "b h t d, h d c -> b h t c")
-    weights = torch.softmax(_against_image(taken_over, keys), dim=-1)  # (B, H, T, 4096)
-    seen = rearrange(weights, "b h t l -> b (h t) l") @ values  # (B, H·T, 256)
+    weights = torch.softmax(_against_image(taken_over, keys), dim=-1)  # (B, heads, T, 4096)
+    seen = rearrange(weights, "b h t l -> b (h t) l") @ values  # (B, heads·T, 256)
     seen = rearrange(seen, "b (h t) c -> b h t c", h=attention.heads)
     projected = einsum(seen, _by_head(attention.value_projection.weight, attention.heads), "b h t c, h d c -> b h t d")
     projected = rearrange(projected, "b h t d -> b t (h d)") + attention.value_projection.bias  # weights sum to 1
@@ -189,7 +189,7 @@ def spread_to_image(
     attention: Attention, scores: Float[Tensor, "b heads t l"], tokens: Float[Tensor, "b t c"]
 ) -> Float[Tensor, "b l c"]:
     """What every image token takes from the few tokens, output projection included, from unscaled scores."""
-    v = _heads(attention.value_projection, tokens, attention.heads)  # (B, H, T, 16)
+    v = _heads(attention.value_projection, tokens, attention.heads)  # (B, heads, T, 16)
     brought = einsum(v, _by_head(attention.output_projection.weight.T, attention.heads), "b h t d, h d c -> b h t c")
     weights = torch.softmax(scores * v.shape[-1] ** -0.5, dim=2)  # over the tokens
     weights = rearrange(weights, "b h t l -> b (h t) l")
@@ -212,9 +212,7 @@ def upscale_and_multiply(
             twice = torch.ops.aten.gelu_(F.layer_norm(twice, norm.weight.shape, norm.weight, norm.bias, norm.eps))
             places = torch.ops.aten.gelu_(_four_children(second, twice)).flatten(0, 2)  # (512 · 4 · 4, 32)
             torch.mm(vectors, places.T, out=result[:, 16 * start : 16 * start + len(places)])
-    return rearrange(
-        logits, "b k (y x p1 q1 p2 q2) -> b k (y p1 p2) (x q1 q2)", y=side, x=side, p1=2, q1=2, p2=2, q2=2
-    )
+    return rearrange(logits, "b k (y x p1 q1 p2 q2) -> b k (y p1 p2) (x q1 q2)", y=side, x=side, p1=2, q1=2, p2=2, q2=2)
 
 
 def _four_children(layer: nn.ConvTranspose2d, x: Float[Tensor, "... c_in"]) -> Float[Tensor, "... 4 c_out"]:

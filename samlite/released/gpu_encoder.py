@@ -138,7 +138,9 @@ class DecoderAtWork(nn.Module):
         self.decoder, self.dtype = decoder, dtype
         self.choose_masks = decoder.choose_masks
 
-    def forward(self, image_embedding: Tensor, *prompts: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, image_embedding: Float[Tensor, "b c g g"], *prompts: Float[Tensor, "..."]
+    ) -> tuple[Float[Tensor, "n k h w"], Float[Tensor, "n k"]]:
         with torch.autocast(image_embedding.device.type, self.dtype):
             logits, iou = self.decoder(image_embedding, *prompts)
         return logits.float(), iou.float()

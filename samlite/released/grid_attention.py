@@ -5,8 +5,8 @@ Score of query place (y, x) and key place (y', x'), with the tables R of the row
     q·k / √d + q·R[y, y'] + q·C[x, x']
 
 The last two terms take few numbers apart: ``by_row`` (L, side) for every y', ``by_column`` (L, side) for every x'. Put
-together for all pairs they are H·L² numbers an image, one gigabyte in a global block of the full ViT-H. The ways here
-differ in how they avoid that.
+together for all pairs they are heads·L² numbers an image, one gigabyte in a global block of the full ViT-H. The ways
+here differ in how they avoid that.
 
 - ``masked``: put together after all, as a mask. On a GPU in bfloat16 half a gigabyte; the plainest one.
 - ``concatenated``: the two terms are dot products, too. by_row · e(y') = by_row[y'], where e(y') is 1 at y' and 0
@@ -16,7 +16,7 @@ differ in how they avoid that.
 
 A fourth way, a kernel of our own, is in `samlite.released.triton_attention`.
 
-Letters: N windows (or images), H heads, L places of a window, d channels of a head.
+Letters: L places of a window, d channels of a head; ``n`` in a signature counts windows, or images.
 """
 
 import math
@@ -45,7 +45,7 @@ def masked(
     by_column: Float[Tensor, "n heads l side"],
 ) -> Float[Tensor, "n heads l d"]:
     """The terms of all pairs at once, as a mask that is added to the scores."""
-    bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(-2)  # (N, H, L, L)
+    bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(-2)  # (windows, heads, L, L)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
@@ -122,8 +122,9 @@ def in_windows(attend: Attend) -> Way:
             grid, "b (ny y) (nx x) (three heads d) -> three (b ny nx) heads (y x) d",
             three=3, heads=attention.heads, y=window, x=window,
         )  # fmt: skip
-        rows, columns = relative_vectors(attention.relative_rows, window), relative_vectors(
-            attention.relative_columns, window
+        rows, columns = (
+            relative_vectors(attention.relative_rows, window),
+            relative_vectors(attention.relative_columns, window),
         )
         context = attend(q, k, v, *distance_scores(q, rows, columns))
         count = (side + missing) // window

@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from samlite.masks import mask_iou
@@ -82,7 +83,7 @@ def records_difference(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str
         if not partners:
             return float("inf")
         distance, index = min(partners)
-        worst = max(worst, distance)
+        worst = float(np.maximum(worst, distance))  # NaN stays NaN
         del left[index]
     return worst
 
@@ -93,4 +94,4 @@ def _place(record: dict[str, Any]) -> list[float]:
 
 def _distance(record: dict[str, Any], other: dict[str, Any], other_mask: Any) -> float:
     scores = (abs(record[name] - other[name]) for name in ("predicted_iou", "stability_score"))
-    return max(1 - float(mask_iou(rle_to_mask(record["segmentation"]), other_mask)), *scores)
+    return float(np.max([1 - float(mask_iou(rle_to_mask(record["segmentation"]), other_mask)), *scores]))

@@ -73,9 +73,12 @@ def _attend(
     row_in_step, column = n // COLUMNS, n % COLUMNS
     key_x = left + column
     distances = (query * heads + head) * window  # where a query's numbers for the rows (columns) begin
-    added_by_column = tl.load(
-        by_column + distances[:, None] + column[None, :], mask=real[:, None] & (column < window)[None, :], other=0.0
-    ).to(tl.float32) * LOG2E
+    added_by_column = (
+        tl.load(
+            by_column + distances[:, None] + column[None, :], mask=real[:, None] & (column < window)[None, :], other=0.0
+        ).to(tl.float32)
+        * LOG2E
+    )
     if PADDED:  # what a place without content projects to
         of_head = bias + head * HEAD
         empty_k1 = tl.load(of_head + width + first, mask=first < HEAD, other=0.0)

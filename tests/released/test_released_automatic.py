@@ -10,6 +10,7 @@ from PIL import Image
 from reference import GOLDEN, build, golden
 
 from samlite import SamAutomaticMaskGenerator
+from samlite.automatic import _paste
 from samlite.boxes import near_crop_edge, non_maximum_suppression, xyxy_to_xywh
 from samlite.masks import mask_iou, remove_small_regions, stability_scores
 from samlite.point_grids import crop_boxes, layer_point_grids, point_grid
@@ -83,6 +84,11 @@ def test_crop_edges():
     x1, y1, x2, y2 = NUMBERS["edge.orig"]
     near = near_crop_edge(ARRAYS["edge.uncropped"], tuple(NUMBERS["edge.crop"]), (y2 - y1, x2 - x1))
     assert near.tolist() == ARRAYS["edge.near"].astype(bool).tolist()
+    corner = near_crop_edge(ARRAYS["edge.boxes"], (0, 0, 100, 80), (y2 - y1, x2 - x1))  # the photo's own border is none
+    assert corner.tolist() == ARRAYS["edge.near_corner"].astype(bool).tolist() == [False, True, True, True, False]
+    crop, *size = NUMBERS["uncrop.crop_hw"]
+    pasted = [_paste(mask.astype(bool), tuple(crop), tuple(size)) for mask in ARRAYS["uncrop.masks_in"]]
+    assert np.array_equal(pasted, ARRAYS["uncrop.masks_out"].astype(bool))
     assert xyxy_to_xywh(ARRAYS["xywh.in"]) == ARRAYS["xywh.out"].tolist()
 
 

@@ -150,13 +150,15 @@ def test_who_listens_hears_every_step() -> None:
     assert heard[0] == heard[1]
 
 
-def test_other_devices_go_the_plain_way() -> None:
+def test_other_devices_go_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FastReleasedImageEncoder, "encode_one", None)  # the fast way would need it
     sam = fast.use_fast_paths(released_sam(image_size=64, width=32, depth=2, heads=2, window=3, global_blocks=(1,),
                                            channels=32, device="meta"))  # fmt: skip
     with torch.no_grad():
         embedding = sam.encode_image(torch.zeros(1, 3, 64, 64, device="meta"))
         points, labels = torch.zeros(1, 1, 2, device="meta"), torch.ones(1, 1, dtype=torch.long, device="meta")
         assert sam.decode_masks(embedding, points, labels)[0].shape == (1, 3, 16, 16)
+    assert sam.mask_decoder._kept is None  # the fast way keeps its projections of the image
 
 
 def test_there_and_back() -> None:
