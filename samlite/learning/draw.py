@@ -38,20 +38,20 @@ class Draw:
         """0 to ``below`` − 1."""
         return torch.randint(below, shape, generator=self.generator, device=self.device)
 
-    def colours(self, shape: tuple[int, int], vivid: Tensor) -> Tensor:
+    def colours(self, shape: tuple[int, int], vivid: Float[Tensor, "*broadcast"]) -> Float[Tensor, "b n 3"]:
         """RGB in [0, 1], (B, N, 3), from grey (vivid 0) to any colour (vivid 1)."""
         grey = self.uniform((*shape, 1), 0.02, 0.98)
         return torch.lerp(
             grey.expand(*shape, 3), self.uniform((*shape, 3), 0, 1), vivid * self.uniform((*shape, 1), 0.3, 1)
         )
 
-    def smooth_noise(self, shape: tuple[int, int], size: int) -> Tensor:
+    def smooth_noise(self, shape: tuple[int, int], size: int) -> Float[Tensor, "b n {size} {size}"]:
         """(B, N, R, R) of slow random waves, standard deviation about 1; ``shape`` is (B, N), ``size`` R."""
         coarse = self.normal((*shape, 6, 6))
         fine = self.normal((*shape, 14, 14)) * 0.35
         return sum(F.interpolate(n, (size, size), mode="bicubic", align_corners=True) for n in (coarse, fine))
 
-    def textures(self, batch: int, kinds: int, size: int) -> Tensor:
+    def textures(self, batch: int, kinds: int, size: int) -> Float[Tensor, "{batch} {kinds} {size} {size}"]:
         """(B, kinds, R, R) random fields, mean 0 and deviation 1: power-law noise, some of it banded or directed."""
         frequency = torch.fft.fftfreq(size, device=self.device)
         fy, fx = torch.meshgrid(frequency, torch.fft.rfftfreq(size, device=self.device), indexing="ij")
@@ -70,7 +70,7 @@ class Draw:
         crisp = self.chance((batch, kinds, 1, 1), 0.25)  # tiles and spots instead of waves
         return torch.where(crisp, torch.tanh(3 * field), field)
 
-    def blur(self, images: Tensor) -> Tensor:
+    def blur(self, images: Float[Tensor, "b 3 r r"]) -> Float[Tensor, "b 3 r r"]:
         """Blend (B, 3, R, R) with a 3×3 and, for some, a wider binomial blur; all colours of a picture alike."""
         weights = torch.tensor([0.25, 0.5, 0.25], device=self.device)
         kernel = (weights[:, None] * weights).expand(3, 1, 3, 3)
@@ -80,7 +80,7 @@ class Draw:
         blurred = torch.where(self.chance((batch, 1, 1, 1), 0.15), softer, soft)
         return torch.lerp(images, blurred, self.uniform((batch, 1, 1, 1), 0, 0.8))
 
-    def tone(self, images: Tensor) -> Tensor:
+    def tone(self, images: Float[Tensor, "b 3 r r"]) -> Float[Tensor, "b 3 r r"]:
         """(B, 3, R, R) in [0, 1] → the same with a photo's range: brightness and contrast as cameras give them, a
         colour cast; one in ten is grey."""
         batch = len(images)

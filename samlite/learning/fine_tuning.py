@@ -4,10 +4,10 @@
     step  → some objects → a click or a box each, drawn anew → masks → loss
           → a click where the answer is wrong, with the answer as mask prompt → masks → loss
 
-The encoder costs hundreds of clicks and needs most of the memory of training; run once and left alone, it costs nothing
-a step, so that a set of a few photos is learned on a CPU in minutes. Prompt encoder and mask decoder learn. The
-document's and the released architecture go the same way: all candidates compete for the object (minimum over masks),
-and so does the one mask that ``multimask_output=False`` gives.
+At full size the encoder costs hundreds of clicks, and it needs most of the memory of training; run once and left alone,
+it costs nothing a step, so that a set of a few photos is learned on a CPU in minutes. Prompt encoder and mask decoder
+learn. The document's and the released architecture go the same way: all candidates compete for the object (minimum over
+masks), and so does the one mask that ``multimask_output=False`` gives.
 
 Letters: B prompts of a step, K candidate masks, C channels, G side of the grid, H W the low-res mask frame.
 """
@@ -141,7 +141,11 @@ def embed(sam: Sam, examples: Iterable[Example], progress: bool = False) -> Embe
 
 def check_masks(name: str, photo_size: tuple[int, int], masks: Any) -> Bool[np.ndarray, "objects height width"]:
     """The masks of one photo as bool. Raises ValueError that names photo and mask, what was found and what to do."""
-    masks = np.asarray(masks)
+    try:
+        masks = np.asarray(masks)
+    except ValueError:  # of several sizes
+        shapes = ", ".join(sorted({str(np.shape(mask)) for mask in masks}))
+        raise ValueError(f"{name}: masks have shapes {shapes}; each must be the photo's, {tuple(photo_size)}") from None
     if masks.ndim != 3 or len(masks) == 0:
         raise ValueError(f"{name}: masks have shape {masks.shape}; at least one is needed, as (objects, height, width)")
     if masks.shape[1:] != tuple(photo_size):

@@ -14,7 +14,7 @@ from samlite.files import whole_file
 from samlite.images import PHOTO_ENDINGS
 from samlite.learning.fine_tuning import EmbeddedSet, FineTuning, embed, fine_tune, measure
 from samlite.learning.photo_sets import LabelledPhoto, PhotoSetError, names_within, read_photo_set
-from samlite.learning.weights import save_weights
+from samlite.learning.weights import document_sizes, save_weights
 from samlite.mask_decoder import MaskDecoder
 from samlite.registry import sam_model_registry, trained_model
 from samlite.released.key_map import to_official
@@ -117,21 +117,6 @@ def split(photos: int, share: float, seed: int) -> tuple[list[int], list[int]]:
     count = min(photos - 1, max(1, round(share * photos))) if share else 0
     order = torch.randperm(photos, generator=torch.Generator().manual_seed(seed)).tolist()
     return sorted(order[count:]), sorted(order[:count])
-
-
-def document_sizes(sam: Sam) -> dict[str, int]:
-    """The arguments of `document_sam`, without the image size, that build a model like this one."""
-    encoder, decoder, text = sam.image_encoder, sam.mask_decoder, sam.prompt_encoder.text_projection
-    sizes = {
-        "patch_size": encoder.patch_size,
-        "width": encoder.position_embedding.shape[1],
-        "depth": len(encoder.blocks),
-        "heads": encoder.blocks[0].attention.heads,
-        "channels": sam.prompt_encoder.channels,
-        "decoder_heads": decoder.blocks[0].self_attention.heads,
-        "decoder_mlp": decoder.blocks[0].mlp.layers[0].out_features,
-    }
-    return sizes | ({"text_width": text.in_features} if text is not None else {})
 
 
 def save(sam: Sam, path: Path, about: dict[str, object]) -> None:

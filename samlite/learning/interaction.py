@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
 from samlite.masks import mask_to_box
@@ -19,7 +19,7 @@ from samlite.masks import mask_to_box
 class Predictor(Protocol):
     """What is asked of a model here: the two methods of ``SamPredictor``, the official one's or a baseline's."""
 
-    def set_image(self, image: np.ndarray) -> None: ...
+    def set_image(self, image: UInt8[np.ndarray, "h w 3"]) -> None: ...
 
     def predict(
         self, point_coords: object = None, point_labels: object = None, box: object = None, mask_input: object = None
@@ -41,7 +41,12 @@ class Round(NamedTuple):
 
 
 def interior_point(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int]:
-    """(x, y) of the pixel farthest from the mask's edge; the photo's border counts as an edge."""
+    """(x, y) of the pixel farthest from the mask's edge; the photo's border counts as an edge.
+
+    Raises ValueError when the mask is empty.
+    """
+    if not mask.any():
+        raise ValueError("the mask is empty: it has no pixel to click")
     distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     y, x = np.unravel_index(int(distance.argmax()), mask.shape)
     return int(x), int(y)
@@ -97,8 +102,11 @@ def click_rounds(predictor: Predictor, truth: Bool[np.ndarray, "h w"]) -> Iterat
 def box_round(predictor: Predictor, truth: Bool[np.ndarray, "h w"]) -> Round:
     """The answer to the tight box around the truth; the photo must be set.
 
-    A box one pixel thin gets one more on each side, as far as the photo goes: 1 → 3 pixels.
+    A box one pixel thin gets one more on each side, as far as the photo goes: 1 → 3 pixels. Raises ValueError when the
+    truth is empty.
     """
+    if not truth.any():
+        raise ValueError("the truth is empty: there is no box around it")
     x1, y1, x2, y2 = mask_to_box(truth).tolist()
     height, width = truth.shape
     x1, x2 = (x1, x2) if x1 < x2 else (max(0, x1 - 1), min(width, x2 + 1))

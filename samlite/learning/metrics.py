@@ -21,7 +21,12 @@ def boundary_width(height: int, width: int) -> int:
 
 
 def inner_boundary(mask: Bool[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
-    """The pixels of a mask at most ``width`` steps, diagonal ones too, from what is not in it, or beyond the photo."""
+    """The pixels of a mask at most ``width`` steps, diagonal ones too, from what is not in it, or beyond the photo.
+
+    Raises ValueError when ``width`` is below 1.
+    """
+    if width < 1:
+        raise ValueError(f"width is {width}: a boundary is at least 1 pixel wide")
     smallest = mask.astype(np.uint8)
     for axis in (0, 1):  # rows, then columns: far fewer comparisons than the square at once
         smallest = ndimage.minimum_filter1d(smallest, 2 * width + 1, axis, mode="constant", cval=0)

@@ -31,13 +31,15 @@ class TrainingLoss(nn.Module):
         super().__init__()
         self.sam, self.affinity = sam, affinity
 
-    def forward(self, batch: Batch, recipe: Recipe, step: int, share: Share) -> tuple[Tensor, dict[str, float]]:
+    def forward(
+        self, batch: Batch, recipe: Recipe, step: int, share: Share
+    ) -> tuple[Float[Tensor, ""], dict[str, float]]:
         return training_loss(self.sam, batch, recipe, step, self.affinity, share)
 
 
 def training_loss(
     sam: Sam, batch: Batch, recipe: Recipe, step: int, affinity: AffinityHead | None = None, share: Share = WHOLE
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Float[Tensor, ""], dict[str, float]]:
     """The loss of one step, and figures for the log. ``batch`` is this process's ``share`` of the step's scenes."""
     generator = step_generator(recipe.seed, step, 1, sam.device)
     side = 4 * sam.image_encoder.grid_size

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from samlite.learning.shares import WHOLE, Share
 
 
-def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(matrix: Float[Tensor, "*batch rows columns"], steps: int = 5) -> Float[Tensor, "*batch rows columns"]:
     """Push all singular values of a batch of matrices (…, rows, columns) near 1, by a Newton–Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315  # the quintic of Jordan et al.
     tall = matrix.shape[-2] > matrix.shape[-1]
@@ -61,23 +61,27 @@ def build_optimisers(
     return Muon(matrices, lr=muon_lr, weight_decay=weight_decay), adam
 
 
+class NotFiniteError(RuntimeError, ValueError):
+    """A loss or a gradient that is no number, or infinite. A ValueError, too, so that a command says it in words."""
+
+
 def clipped_step(
     parameters: Iterable[nn.Parameter],
     optimisers: Sequence[torch.optim.Optimizer],
     loss: Float[Tensor, ""],
     step: int,
-    advice: str = "try a smaller learning rate",
+    advice: str = "what was saved before is as it was; another seed may do",
     share: Share = WHOLE,
 ) -> None:
     """One step of all ``optimisers`` after ``loss.backward()``, the norm of the gradient of ``parameters`` cut to 1.
 
-    The gradient is then forgotten. Raises RuntimeError with ``step`` and ``advice``, in all processes of ``share``
+    The gradient is then forgotten. Raises NotFiniteError with ``step`` and ``advice``, in all processes of ``share``
     alike, when loss or gradient is no finite number: before any weight has changed.
     """
     norm = nn.utils.clip_grad_norm_(parameters, 1.0)
     finite = bool(torch.isfinite(loss.detach()) & torch.isfinite(norm))
     if share.any(not finite):
-        raise RuntimeError(
+        raise NotFiniteError(
             f"the loss is {float(loss.detach())}, the norm of its gradient {float(norm)} at step {step}: {advice}"
         )
     for optimiser in optimisers:

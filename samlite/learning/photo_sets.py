@@ -113,18 +113,25 @@ def _from_coco(folder: Path, file: Path) -> Iterator[LabelledPhoto]:
     if not isinstance(content, dict) or not {"images", "annotations"} <= set(content):
         return  # some other JSON that lies there
     of_photo: dict[object, list[dict]] = {}
-    for annotation in content["annotations"]:
-        if not annotation.get("iscrowd"):
-            of_photo.setdefault(annotation["image_id"], []).append(annotation)
-    for entry in content["images"]:
-        if annotations := of_photo.get(entry["id"]):
-            path = _photo_of(folder, entry["file_name"])
+    try:
+        for annotation in content["annotations"]:
+            if not annotation.get("iscrowd"):
+                of_photo.setdefault(annotation["image_id"], []).append(annotation)
+        photos = [(entry, of_photo.get(entry["id"]), entry["file_name"]) for entry in content["images"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PhotoSetError(
+            f"{file} is not quite in COCO's form ({type(error).__name__}: {error}): every annotation needs image_id, "
+            "every image id and file_name"
+        ) from None
+    for entry, annotations, name in photos:
+        if annotations:
+            path = _photo_of(folder, name)
             if path is None:
                 raise PhotoSetError(
-                    f"{file.name} speaks of the photo {entry['file_name']!r}, which is neither in {folder} nor in its "
+                    f"{file.name} speaks of the photo {name!r}, which is neither in {folder} nor in its "
                     "folder images: put it there, or take it out of the file"
                 )
-            yield LabelledPhoto(entry["file_name"], path, _coco_reader(file, path, annotations))
+            yield LabelledPhoto(name, path, _coco_reader(file, path, annotations, entry))
 
 
 def _photo_of(folder: Path, name: str) -> Path | None:
@@ -132,8 +139,15 @@ def _photo_of(folder: Path, name: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _coco_reader(file: Path, path: Path, annotations: Sequence[dict]) -> Callable[[tuple[int, int]], Iterator[Mask]]:
+def _coco_reader(
+    file: Path, path: Path, annotations: Sequence[dict], entry: dict
+) -> Callable[[tuple[int, int]], Iterator[Mask]]:
+    """``entry``: the photo's own, whose height and width say for which size polygons were drawn."""
+
     def read(size: tuple[int, int]) -> Iterator[Mask]:
+        declared = entry.get("height"), entry.get("width")
+        if None not in declared:
+            _check_size(declared, size, f"{file.name}, the entry of {path.name},")
         for annotation in annotations:
             where = f"{file.name}, annotation {annotation.get('id', '?')} of {path.name}"
             if "segmentation" not in annotation:
@@ -261,7 +275,9 @@ def read_mat(path: Path) -> list[Int[np.ndarray, "h w"]]:
     try:
         people = loadmat(path)["groundTruth"].ravel()
         return [np.asarray(person["Segmentation"][0, 0]).astype(np.int64) for person in people]
-    except (KeyError, ValueError, IndexError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # scipy raises half a dozen types on damaged files
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's
         raise PhotoSetError(f"{path} is no BSDS file: groundTruth with Segmentation is asked ({error})") from None
 
 

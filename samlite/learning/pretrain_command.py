@@ -19,6 +19,7 @@ from samlite.learning.pretraining import (
     pretrain,
     save_autoencoder,
 )
+from samlite.learning.resume import StoppedBetweenSteps
 from samlite.learning.weights import digest, read_training
 from samlite.registry import check_device
 
@@ -47,6 +48,9 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     if args.measure:
         return measure(args.measure, args.run)
+    if args.normalised and args.ship:
+        raise ValueError("chapter 06 looks at pixels, so the weights that ship rebuild pixels: leave one of "
+                         "--normalised and --ship out")  # fmt: skip
     recipe = replace(PretrainingRecipe(), seed=args.seed, normalised=args.normalised)
     if args.steps is not None:
         if args.steps < 1:
@@ -60,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill saves first, as Ctrl-C does
     try:
         pretrain(trainer, args.run, args.minutes)
-    except KeyboardInterrupt:
+    except StoppedBetweenSteps:
         pass
     finished = trainer.step >= recipe.steps
     training = {
@@ -95,6 +99,8 @@ def measure(path: Path, folder: Path) -> int:
     if own.exists() and digest(own) != digest(WEIGHTS):
         raise ValueError(f"{own} is not {WEIGHTS}, which is measured: choose the --run that was shipped, or use --ship")
     autoencoder, training = load_autoencoder(), read_training(WEIGHTS)
+    if training["recipe"]["normalised"]:
+        raise ValueError(f"{WEIGHTS} rebuilds each patch's pattern: its answers cannot be compared with pixels")
     model = training["recipe"]["model"]
     errors = pretraining_figures.rebuilding_errors(autoencoder)
     log = folder / "log.jsonl"

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from einops import repeat
 from jaxtyping import Float, Int
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,7 +22,7 @@ from samlite.image_encoder import ImageEncoder
 from samlite.learning.initialise import initialise_encoder
 from samlite.learning.optimiser import build_optimisers, clipped_step
 from samlite.learning.recipe import check_at_least, normalised, step_generator
-from samlite.learning.resume import asked_to_stop, forget_after
+from samlite.learning.resume import StoppedBetweenSteps, asked_to_stop, forget_after
 from samlite.learning.scenes import SceneGenerator
 from samlite.masked_autoencoder import HIDDEN_SHARE, MaskedAutoencoder, random_masking
 
@@ -160,7 +160,7 @@ def pretrain(
     """Pre-train to the end of the recipe, or for ``minutes``; returns the loss of every step that was made.
 
     ``run``: a folder for ``state.pt`` and ``log.jsonl`` (a line every 20 steps); None keeps nothing. An interrupt ends
-    the step, saves and raises KeyboardInterrupt; a second one stops at once and saves nothing (`asked_to_stop`), no
+    the step, saves and raises StoppedBetweenSteps; a second one stops at once and saves nothing (`asked_to_stop`), no
     more does an error. ``trainer.seconds`` counts seconds of the processor.
     """
     from tqdm import tqdm
@@ -193,7 +193,7 @@ def pretrain(
         if run is not None:
             trainer.save(run / "state.pt")
     if asked():
-        raise KeyboardInterrupt
+        raise StoppedBetweenSteps
     return losses
 
 
@@ -216,9 +216,14 @@ def load_autoencoder(path: Path | str = WEIGHTS) -> MaskedAutoencoder:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}: make them with `python -m samlite pretrain`")
-    with safe_open(path, framework="pt") as file:
-        config = json.loads((file.metadata() or {}).get("config", "{}"))
-        state = {name: file.get_tensor(name).float() for name in file.keys()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads((file.metadata() or {}).get("config", "{}"))
+            state = {name: file.get_tensor(name).float() for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is no safetensors file ({error}): give one that `python -m samlite pretrain` wrote"
+        ) from error
     if "decoder_width" not in config:
         raise ValueError(f"{path} holds no masked autoencoder: give a file that `python -m samlite pretrain` wrote")
     autoencoder = build_autoencoder(config)

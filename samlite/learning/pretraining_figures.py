@@ -60,7 +60,8 @@ def rebuilding_errors(
 ) -> dict[str, Float[np.ndarray, " n"]]:
     """Mean squared error of the hidden patches of each of ``count`` held-out scenes, for the model and the guesses.
 
-    In squared units of the normalised pixels: an error of 1 is the variance of ImageNet's pixels.
+    In squared units of the normalised pixels: an error of 1 is the variance of ImageNet's pixels. Every ``batch``
+    scenes have a seed of their own: another ``batch`` asks about other scenes.
     """
     encoder = autoencoder.image_encoder
     errors: dict[str, list[float]] = {}

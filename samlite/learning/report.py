@@ -126,13 +126,13 @@ class Report:
     def summary(self, threshold: float | int = GOOD_ENOUGH) -> dict[str, object]:
         """The figures as plain data, for JSON; means stand as [mean, low, high]."""
         counts, reached = self.clicks_needed(threshold)
-        measured = self.calibration()
+        measured = self.calibration() if "1 click" in self.prompts else None
         rows = {
             prompt: {figure: [round(value, 4) for value in self.interval(prompt, figure)] for figure in FIGURES}
             | {f"share above {GOOD}": round(self.above(prompt), 4)}
             for prompt in self.prompts
         }
-        return {
+        summary: dict[str, object] = {
             "images": len(set(self.images)),
             "targets": len(self.targets),
             "prompts": rows,
@@ -142,7 +142,9 @@ class Report:
                 "mean": [round(value, 3) for value in mean_interval(counts.astype(np.float64), self.images)],
                 "not reached": round(float(1 - reached.mean()), 4),
             },
-            CALIBRATION: {
+        }
+        if measured is not None:
+            summary[CALIBRATION] = {
                 "expected error": round(measured.error, 4),
                 "bias": round(measured.bias, 4),
                 "bins": [
@@ -152,8 +154,8 @@ class Report:
                         measured.edges[:-1], measured.count, measured.predicted, measured.actual, strict=True
                     )
                 ],
-            },
-        }
+            }
+        return summary
 
 
 def evaluate(
@@ -167,14 +169,18 @@ def evaluate(
 
     ``clicks``: after how many of them to take the figures. The simulated person clicks on until the selected mask has
     an IoU of ``stop_at`` (None: to the end), at most ``cap`` times, and at least as often as ``clicks`` asks.
-    Raises ValueError when there is no example, or ``cap`` is below what ``clicks`` asks for.
+    Raises ValueError when there is no example, a mask is empty, or ``cap`` is below what ``clicks`` asks for.
     """
+    if not clicks or min(clicks) < 1:
+        raise ValueError(f"clicks are {tuple(clicks)}: numbers from 1 on are expected")
     if cap < max(clicks):
         raise ValueError(f"cap is {cap}: at least {max(clicks)} clicks are asked for by clicks={tuple(clicks)}")
     report = Report(tuple(clicks), cap, stop_at)
     for name, photo, masks in examples:
         predictor.set_image(photo)
-        for truth in masks:
+        for index, truth in enumerate(masks):
+            if not truth.any():
+                raise ValueError(f"{name}, mask {index + 1} is empty: take it out, nobody can ask for it")
             report.targets.append(_ask(predictor, name, truth, report))
     if not report.targets:
         raise ValueError("there was nothing to ask for: no example with a mask")

@@ -10,6 +10,10 @@ from pathlib import Path
 from samlite.files import whole_file
 
 
+class StoppedBetweenSteps(KeyboardInterrupt):
+    """Somebody wanted to stop; the step was finished, and everything is saved. A second wish is a KeyboardInterrupt."""
+
+
 @contextmanager
 def asked_to_stop() -> Iterator[Callable[[], bool]]:
     """Whether somebody wants to stop, to be asked between steps: what is saved then holds whole steps only.

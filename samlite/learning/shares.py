@@ -31,7 +31,8 @@ class Share:
     def cut(self, whole: Tensor) -> Tensor:
         """This share's rows. Raises ValueError when the rows cannot be shared evenly."""
         if len(whole) % self.of:
-            raise ValueError(f"a batch of {len(whole)} cannot be shared evenly by {self.of} processes: change --batch")
+            raise ValueError(f"a batch of {len(whole)} cannot be shared evenly by {self.of} processes: change "
+                             "--batches, or --batch with --steps")  # fmt: skip
         count = len(whole) // self.of
         return whole[self.rank * count : (self.rank + 1) * count]
 

@@ -21,7 +21,7 @@ from samlite.learning.initialise import initialise
 from samlite.learning.objective import TrainingLoss
 from samlite.learning.optimiser import build_optimisers, clipped_step
 from samlite.learning.recipe import SCHEDULE, Batch, Recipe, Stage, batches, make_batch
-from samlite.learning.resume import asked_to_stop, forget_after
+from samlite.learning.resume import StoppedBetweenSteps, asked_to_stop, forget_after
 from samlite.learning.shares import WHOLE, Share
 from samlite.registry import TRAINED_HERE_THRESHOLDS
 from samlite.sam import Sam, document_sam
@@ -190,7 +190,7 @@ def train(
     """Train to the end of the recipe, or for ``minutes``; True when the recipe is finished.
 
     The folder ``run`` gets ``state.pt`` (every ``save_every`` seconds and at the end) and ``log.jsonl`` (a line every
-    20 steps). An interrupt ends the step, saves and raises KeyboardInterrupt; a second one stops at once and saves
+    20 steps). An interrupt ends the step, saves and raises StoppedBetweenSteps; a second one stops at once and saves
     nothing (`asked_to_stop`), no more does an error: the file then holds the last good state. Several processes
     (``trainer.share``) stop together.
     """
@@ -239,5 +239,5 @@ def train(
                 break
         trainer.save(run / "state.pt")
     if interrupted:
-        raise KeyboardInterrupt
+        raise StoppedBetweenSteps
     return trainer.step >= recipe.steps

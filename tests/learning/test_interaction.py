@@ -3,6 +3,7 @@
 from itertools import islice
 
 import numpy as np
+import pytest
 
 from samlite.learning.baselines import ThreeDiscs
 from samlite.learning.interaction import (
@@ -104,3 +105,11 @@ def test_boxes_are_tight_and_never_without_area():
 
 def test_predictors_and_baselines_are_predictors():
     assert isinstance(ThreeDiscs(), Predictor) and issubclass(SamPredictor, Predictor)
+
+
+def test_nobody_can_click_on_nothing():
+    nothing = np.zeros((9, 9), bool)
+    with pytest.raises(ValueError, match="the mask is empty: it has no pixel to click"):
+        interior_point(nothing)
+    with pytest.raises(ValueError, match="the truth is empty: there is no box around it"):
+        box_round(ThreeDiscs(), nothing)

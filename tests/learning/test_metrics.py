@@ -65,3 +65,9 @@ def test_predictions_beyond_the_scale_keep_their_value():
 def test_calibration_needs_predictions():
     with pytest.raises(ValueError, match="as many predicted as actual"):
         calibration(np.array([]), np.array([]))
+
+
+def test_a_boundary_without_width_is_refused():
+    one = block(9, 9, (1, 8), (1, 8))
+    with pytest.raises(ValueError, match="width is 0: a boundary is at least 1 pixel wide"):
+        boundary_iou(one, ~one, 0)

@@ -255,6 +255,10 @@ def broken(folder, how):
         coco(folder, images=[{"id": 7, "file_name": "gone.jpg"}])
     elif how == "no json":
         (folder / "a.json").write_text("{")
+    elif how == "other size":
+        coco(folder, images=[{"id": 7, "file_name": "a.jpg", "height": 90, "width": 100}])
+    elif how == "no image id":
+        coco(folder, annotations=[{"id": 5, "segmentation": [[1, 1, 9, 1, 9, 9]]}])
     elif how == "box only":
         coco(folder, annotations=[{"id": 5, "image_id": 7, "bbox": [1, 2, 3, 4]}])
     elif how == "outside":
@@ -273,6 +277,8 @@ def broken(folder, how):
         ("no mat", "a.mat is no BSDS file"),
         ("missing photo", "'gone.jpg', which is neither in"),
         ("no json", "a.json is no JSON"),
+        ("other size", "the entry of a.jpg, has 90×100 pixels .*its photo 20×30: a mask has its photo's size"),
+        ("no image id", "instances.json is not quite in COCO's form .*'image_id'.* every annotation needs image_id"),
         ("box only", "annotation 5 of a.jpg has no segmentation"),
         ("outside", "annotation 5 of a.jpg is empty"),
         ("no png", "a.cup.png cannot be read"),

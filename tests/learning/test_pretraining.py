@@ -86,7 +86,7 @@ def test_a_loss_that_is_no_number_saves_nothing(tmp_path):
     trainer.save(tmp_path / "state.pt")
     with torch.no_grad():
         next(trainer.autoencoder.parameters()).fill_(float("nan"))
-    with pytest.raises(RuntimeError, match="the loss is nan, .* at step 0: try a smaller learning rate"):
+    with pytest.raises(RuntimeError, match="the loss is nan, .* at step 0: what was saved before is as it was"):
         pretrain(trainer, tmp_path, progress=False)
     saved = torch.load(tmp_path / "state.pt", weights_only=True)["model"]
     assert all(value.isfinite().all() for value in saved.values())
@@ -119,7 +119,7 @@ def test_weights_come_back_with_their_sizes(undisturbed, tmp_path):
 
 
 def test_it_learns():
-    """Forty steps: the hidden patches are rebuilt better than by a mean colour, which would leave their variance."""
+    """Forty steps: the error of the hidden patches falls."""
     recipe = replace(SHORT, steps=40, scenes=4, maskings=4, warm_up=5)
     losses = pretrain(Pretrainer(recipe), progress=False)
     assert sum(losses[-8:]) < 0.85 * sum(losses[:8])
@@ -139,7 +139,7 @@ def test_the_guesses_are_what_their_names_say():
     assert figures.colours_of(gradient)[0, 0].tolist() == [0, 1, 2]  # planes one after the other
 
 
-def test_errors_of_held_out_scenes_do_not_depend_on_the_batch():
+def test_every_held_out_scene_has_an_error_and_every_mean_its_interval():
     autoencoder = build_autoencoder(MODEL).eval()
     errors = figures.rebuilding_errors(autoencoder, count=4, batch=2)
     assert set(errors) == {MODEL_NAME, NEAREST, BLENDED, GLOBAL} and {len(e) for e in errors.values()} == {4}
@@ -245,13 +245,19 @@ def test_the_shipped_weights_are_those_that_were_measured():
 def test_the_shipped_autoencoder_is_better_than_the_simple_guesses():
     errors = figures.rebuilding_errors(load_autoencoder(), count=20)
     means = {name: values.mean() for name, values in errors.items()}
-    assert means[MODEL_NAME] < means[NEAREST] < means[GLOBAL]
-    table = RESULTS["hidden patches"]
-    assert table[MODEL_NAME]["error"] < table[NEAREST]["error"] < table[GLOBAL]["error"]
-    assert abs(means[MODEL_NAME] - table[MODEL_NAME]["error"]) < 0.3  # fewer scenes, the same scale
+    assert means[MODEL_NAME] < min(means[BLENDED], means[NEAREST]) and means[NEAREST] < means[GLOBAL]
+    table = {name: row["error"] for name, row in RESULTS["hidden patches"].items()}
+    assert table[MODEL_NAME] < table[BLENDED] < table[NEAREST] < table[GLOBAL]
+    assert abs(means[MODEL_NAME] - table[MODEL_NAME]) < 0.13  # three deviations of a mean over 20 scenes
 
 
 def test_both_trainings_that_were_compared_had_the_same_budget():
     arms = [RESULTS["segmentation"][name] for name in ("pre-trained", "from nothing")]
     assert arms[0]["steps"] == arms[1]["steps"] == sum(s["steps"] for s in RESULTS["segmentation"]["recipe"]["stages"])
     assert arms[0]["scenes a step"] == arms[1]["scenes a step"]
+
+
+def test_another_kind_of_file_is_named(tmp_path):
+    torch.save({"step": 1}, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match="state.pt is no safetensors file .*python -m samlite pretrain"):
+        load_autoencoder(tmp_path / "state.pt")

@@ -117,3 +117,16 @@ def test_a_real_model_and_a_baseline_in_the_same_table():
         assert set(summary["prompts"]) == {"1 click", "3 clicks", "5 clicks", "box"}
         for row in summary["prompts"].values():
             assert row["selected"][0] <= row["oracle"][0] and row["oracle"][1] <= row["oracle"][0] <= row["oracle"][2]
+
+
+def test_other_clicks_than_the_first_one():
+    summary = evaluate(ThreeDiscs(), [example()], clicks=(2, 3), cap=3, stop_at=None).summary()
+    assert set(summary["prompts"]) == {"2 clicks", "3 clicks", "box"} and "calibration" not in str(summary.keys())
+    for wrong in ((), (0, 3)):
+        with pytest.raises(ValueError, match="numbers from 1 on are expected"):
+            evaluate(ThreeDiscs(), [example()], clicks=wrong)
+
+
+def test_an_empty_mask_is_named():
+    with pytest.raises(ValueError, match="cup, mask 2 is empty: take it out"):
+        evaluate(ThreeDiscs(), [example("cup", [square(), np.zeros((20, 20), bool)])], clicks=(1,), cap=1)

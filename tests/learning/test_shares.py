@@ -46,8 +46,6 @@ def test_two_processes_train_the_same_model_as_one(tmp_path):
             if name.endswith("key_projection.bias"):
                 continue  # softmax does not see it: its gradient is rounding, which AdamW makes as large as any other
             torch.testing.assert_close(theirs[name], value, atol=2e-4, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
-    logs = [(folder / "log.jsonl").read_text() if (folder / "log.jsonl").exists() else "" for folder in (run, tmp_path)]
-    assert logs == ["", ""]  # fewer than 20 steps
 
 
 ONE_LOSS_IS_NO_NUMBER = """

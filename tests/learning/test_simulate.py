@@ -30,6 +30,18 @@ def test_depth_is_zero_at_edges_and_largest_inside():
     assert depth[0, 0, 32, 16] == 3
 
 
+def test_depth_counts_the_windows_that_are_one_region():
+    """By definition: windows of 3, 5 and 9 pixels (of a picture of 64); the frame around it is another region."""
+    labels = SceneGenerator(64)(4, generator()).labels
+    labels[..., 40:] = simulate.PADDING
+    expected = torch.zeros(labels.shape)
+    for reach in (1, 2, 4):
+        padded = torch.nn.functional.pad(labels.float() + 2, (reach,) * 4)
+        windows = padded.unfold(2, 2 * reach + 1, 1).unfold(3, 2 * reach + 1, 1).flatten(4)
+        expected += windows.amax(-1) == windows.amin(-1)
+    assert torch.equal(simulate.interior_depth(labels), expected) and set(expected.unique().tolist()) == {0, 1, 2, 3}
+
+
 def test_clicks_mean_the_region_under_them_and_avoid_padding_and_specks():
     scenes = SceneGenerator(64)(8, generator())
     labels = scenes.labels.clone()
@@ -45,14 +57,16 @@ def test_clicks_mean_the_region_under_them_and_avoid_padding_and_specks():
     assert own[..., 40:].sum() == 0
 
 
-def test_every_region_is_equally_likely():
-    """A small region is clicked as often as a large one."""
+def test_the_chance_of_a_region_is_its_mean_weight_and_not_its_area():
     labels = torch.zeros(1, 3, 64, 64, dtype=torch.long)
     labels[..., 20:36, 20:36] = 1
     points, _ = simulate.sample_clicks(labels, 4000, generator())
     x, y = points[0].unbind(-1)
     inside = ((x >= 20) & (x < 36) & (y >= 20) & (y < 36)).float().mean()
-    assert 0.2 < inside < 0.5  # 0.06 of the area
+    weight = (1 + simulate.interior_depth(labels)[0, 0]) ** 2
+    small = labels[0, 0] == 1
+    expected = weight[small].mean() / (weight[small].mean() + weight[~small].mean())
+    assert abs(inside - expected) < 0.03 and small.float().mean() < 0.07  # of the picture
 
 
 def test_small_regions_may_be_favoured():

@@ -97,7 +97,7 @@ def test_a_loss_that_is_no_number_changes_nothing(text_model, monkeypatch):
     trainer = TextTrainer(TextRecipe(SMALL, steps=2, batch=2, warm_up=1, decay=1), text_model)
     before = {name: value.clone() for name, value in trainer.sam.state_dict().items()}
     monkeypatch.setattr(trainer, "loss", lambda step: (torch.tensor(float("nan"), requires_grad=True), {}))
-    with pytest.raises(RuntimeError, match="the loss is nan, .* at step 0: try a smaller learning rate"):
+    with pytest.raises(RuntimeError, match="the loss is nan, .* at step 0: what was saved before is as it was"):
         trainer.train_step()
     assert all(torch.equal(value, before[name]) for name, value in trainer.sam.state_dict().items())
     assert trainer.averaged().automatic_thresholds == TRAINED_HERE_THRESHOLDS

@@ -200,6 +200,11 @@ def test_a_larger_input_keeps_the_function():
     place = torch.tensor([[[0.375, 0.625]]])  # centre of cell (1, 2) of 4, and of cell (4, 7) of 12
     codes = [sam.prompt_encoder.coordinates(place) for sam in (small, large)]
     torch.testing.assert_close(codes[0], codes[1], atol=0.05, rtol=0.05)
+    encoders = [sam.image_encoder.position_embedding.view(side, side, -1) for sam, side in ((small, 4), (large, 12))]
+    prompts = [sam.prompt_encoder.coordinates.position_table.permute(1, 2, 0) for sam in (small, large)]
+    for before, after in (encoders, prompts):  # (row, column, channel)
+        torch.testing.assert_close(after[1::3, 1::3], before)  # the cells whose centres both grids share
+        assert not torch.equal(after[1, 1], after[1, 2])  # between them it is interpolated, not repeated
 
 
 def test_orthogonalise_makes_singular_values_alike():
