@@ -12,6 +12,7 @@ from samlite.automatic import SamAutomaticMaskGenerator
 from samlite.boxes import non_maximum_suppression
 from samlite.notebook import automatic_views, style
 from samlite.notebook.live_picture import LivePicture
+from samlite.notebook.sliders import check_on
 from samlite.sam import Sam
 
 if TYPE_CHECKING:
@@ -74,14 +75,17 @@ class AutomaticExplorer(ipywidgets.VBox):
         self._update()
 
     def look(self, **thresholds: float | int) -> AutomaticExplorer:
-        """Set some of the sliders by name. Raises ValueError for a name that none has."""
+        """Set some of the sliders by name. Raises ValueError for a name or a value that none has."""
         for name in thresholds:
             if name not in self.sliders:
                 raise ValueError(f"no slider is called {name!r}: there are {', '.join(self.sliders)}")
+            check_on(self.sliders[name], name, thresholds[name])
         self._at_rest = False  # one picture for all of them
-        for name, value in thresholds.items():
-            self.sliders[name].value = value
-        self._at_rest = True
+        try:
+            for name, value in thresholds.items():
+                self.sliders[name].value = value
+        finally:
+            self._at_rest = True
         self._update()
         return self
 

@@ -202,10 +202,15 @@ function render({ model, el }) {
     showCandidates();
   }
 
-  function onReply() {
+  function makeLayers() { // the rim is two pixels of the page: anew when the photo has another size there
     const reply = model.get("reply");
     shown.masks = reply.iou_predictions.map((_, k) => maskLayer(reply.masks, k, colours.mask));
     shown.painted = reply.painted && maskLayer(reply.painted, 0, colours.painted);
+  }
+
+  function onReply() {
+    const reply = model.get("reply");
+    makeLayers();
     shown.chosen = reply.chosen;
     shown.preview = null;
     if (reply.to && reply.to[0] === view) {
@@ -466,7 +471,9 @@ function render({ model, el }) {
   }
 
   function setRadius(factor) {
-    tool.radius = Math.min(Number(radius.max), Math.max(1, Math.round(tool.radius * factor)));
+    const scaled = Math.round(tool.radius * factor);
+    const next = scaled === tool.radius ? scaled + Math.sign(factor - 1) : scaled; // small ones by one pixel
+    tool.radius = Math.min(Number(radius.max), Math.max(1, next));
     if (keyboard.stroke) keyboard.stroke.radius = tool.radius;
     say(`Brush radius ${tool.radius} pixels.`);
     showControls();
@@ -523,6 +530,10 @@ function render({ model, el }) {
     const scale = window.devicePixelRatio || 1;
     canvas.width = Math.max(1, Math.round(canvas.clientWidth * scale));
     canvas.height = Math.max(1, Math.round(canvas.clientHeight * scale));
+    if (canvas.clientWidth) { // 0 until the page holds the canvas
+      makeLayers();
+      showCandidates();
+    }
     paint(); // in the same frame: a resized canvas is blank
   }
 

@@ -26,7 +26,7 @@ class PromptCanvas(PromptSession, anywidget.AnyWidget):
     """A photo to click on. Takes the arguments and has the methods of `PromptSession`; display it to touch it.
 
     Left click: foreground point. Right or shift click: background point. Drag: box. Brush (button or key ``m``):
-    mask prompt. Every key is listed under "Keys" below the photo.
+    mask prompt. Every key is listed under "Mouse and keys" below the photo.
 
         canvas = PromptCanvas(photo, clicks=[(320, 180)])
         canvas                                # the widget

@@ -67,11 +67,12 @@ function render({ model, el }) {
 
   // Token by token: rows ask, columns answer; the row of the chosen token has a frame.
   function drawMatrix(canvas, colours, cells) {
-    const context = canvas.getContext("2d"), side = HIGH / cells, left = (WIDE - HIGH) / 2;
+    const context = canvas.getContext("2d"), whole = Math.min(WIDE, HIGH), side = whole / cells;
+    const left = (WIDE - whole) / 2, top = (HIGH - whole) / 2;
     context.clearRect(0, 0, WIDE, HIGH);
     context.imageSmoothingEnabled = false;
-    context.drawImage(tile(colours, cells), left, 0, HIGH, HIGH);
-    outlined(context, (c) => c.rect(left + 3, model.get("token") * side + 3, HIGH - 6, side - 6));
+    context.drawImage(tile(colours, cells), left, top, whole, whole);
+    outlined(context, (c) => c.rect(left + 3, top + model.get("token") * side + 3, whole - 6, side - 6));
   }
 
   function draw() {

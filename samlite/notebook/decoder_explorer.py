@@ -84,6 +84,8 @@ class DecoderExplorer(Explorer):
         """Move the click, and choose what to see. What is not given stays, except ``head``: without it, the mean."""
         if (x is None) != (y is None):
             raise ValueError("x and y come together: a pixel of the photo has both")
+        if head is not None and head < 0:
+            raise ValueError(f"there is no head {head}: heads count from 0, and None is their mean")
         self._choose(
             {
                 "x": self.x if x is None else float(x),
@@ -134,7 +136,8 @@ class DecoderExplorer(Explorer):
     def _prompt(self, x: float, y: float) -> None:
         """Decode the click, unless it is the one that was decoded last."""
         views = self.views
-        if getattr(views, "points", None) != [[x, y]] or views.box != (None if self.box is None else list(self.box)):
+        seen = [getattr(views, name, None) for name in ("points", "labels", "box")]
+        if seen != [[[x, y]], [1], None if self.box is None else list(self.box)]:
             views.prompt([[x, y]], [1], self.box)
 
     def _mask_of(self, token: int) -> int:

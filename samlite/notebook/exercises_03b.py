@@ -126,11 +126,12 @@ find_the_cells.check(cells)
 """,
     expected=_cells,
     stages=[
+        # (402.8, 300) lies in column 43 where the new sides are whole, and in 42 with one scale for both axes
         # 14.75 and 29.8 lie half a pixel before the border of two cells, once they are in the input frame
         Stage("a wide photo, a small model", lambda: (
             np.array([[14.75, 40], [71, 29.8], [0, 0], [89, 59]]), (60, 90), 96, 12)),
         Stage("a tall photo, the full size", lambda: (
-            np.array([[100, 480], [413, 7], [399, 599], [250.4, 33]]), (600, 420), 1024, 64)),
+            np.array([[100, 480], [413, 7], [399, 599], [250.4, 33], [402.8, 300]]), (600, 420), 1024, 64)),
     ],
     mistakes=[
         Mistake("x and y swapped", "Row first: y chooses the row, x the column.", partial(_cells_with, swapped=True)),

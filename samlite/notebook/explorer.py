@@ -69,10 +69,12 @@ class Explorer(anywidget.AnyWidget):
         """A choice made in code."""
         reply = self._see(**chosen)  # raises before anything has changed
         self._seen = None
-        with self.hold_sync():  # one message to the browser
-            for name, value in {**chosen, "reply": reply}.items():
-                setattr(self, name, value)
-        self._seen = dict(chosen)
+        try:
+            with self.hold_sync():  # one message to the browser
+                for name, value in {**chosen, "reply": reply}.items():
+                    setattr(self, name, value)
+        finally:
+            self._seen = {name: getattr(self, name) for name in self._CHOICES}
 
     def _listen(self) -> None:
         """From now on the browser may choose."""

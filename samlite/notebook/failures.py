@@ -7,6 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
 
 from samlite.learning.evaluation import HELD_OUT_SEED
 from samlite.learning.scenes import SceneGenerator
@@ -18,16 +21,29 @@ from samlite.predictor import SamPredictor
 def through_the_cells(predictor: SamPredictor, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """The mask as it comes back when it is written into the low-res cells and enlarged as every answer is.
 
-    A cell counts as inside when a certain share of it is covered, and of several such shares the one is taken that
-    brings the mask back best. What is lost is lost by the size of the cells (document §1.8.4), whatever the weights.
-    The photo must be set.
+    A cell holds how much of it is covered, or how far it lies from the edge, less one of several thresholds; what
+    brings the mask back best is taken. Other numbers may do better still: this is the least that the cells can hold
+    (document §1.8.4), whatever the weights. The photo must be set.
     """
     covered = torch.from_numpy(predictor.mask_to_logits(mask, strength=1))[None]  # -1 … 1 for none … all of a cell
-    inside = [
-        (predictor.model.resize_masks(covered - share, predictor.input_size, mask.shape) > 0)[0, 0].numpy()
-        for share in np.linspace(-0.95, 0.8, 15)
+    distance = _distance_in_cells(predictor, mask)
+    fillings = [covered - share for share in np.linspace(-0.95, 0.8, 15)]
+    fillings += [distance - cut for cut in np.linspace(-1, 0.25, 21)]
+    came_back = [
+        (predictor.model.resize_masks(cells, predictor.input_size, mask.shape) > 0)[0, 0].numpy() for cells in fillings
     ]
-    return max(inside, key=lambda each: float(mask_iou(each, mask)))
+    return max(came_back, key=lambda each: float(mask_iou(each, mask)))
+
+
+def _distance_in_cells(predictor: SamPredictor, mask: Bool[np.ndarray, "h w"]) -> Float[Tensor, "1 1 low_res low_res"]:
+    """How far each low-res cell lies from the mask's edge, in cells: above 0 inside, below 0 outside."""
+    pixels = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+    in_frame = torch.from_numpy(pixels).float()[None, None]
+    in_frame = F.interpolate(in_frame, predictor.input_size, mode="bilinear", antialias=True)
+    (height, width), side = predictor.input_size, predictor.model.image_size
+    padded = F.pad(in_frame, (0, side - width, 0, side - height), mode="replicate")
+    low_res = predictor.frames.low_res_size
+    return F.adaptive_avg_pool2d(padded, low_res) * low_res / max(mask.shape)
 
 
 class Trial(NamedTuple):

@@ -92,7 +92,7 @@ function render({ model, el }) {
 
   function byKey(name, event) {
     const { width, height } = panels[name];
-    const numbers = model.get("reply").places[name].map(tidy);
+    const numbers = (model.get("frame") === name ? model.get("place") : model.get("reply").places[name]).map(tidy);
     const low = name === "original" ? 0 : -0.5;
     const inside = (values) => values.map((value, i) => clamp(value, low, (i % 2 ? height : width) - 0.5));
     const key = event.key.toLowerCase(); // also with caps lock

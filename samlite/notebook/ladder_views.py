@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from matplotlib.figure import Figure
-from torch import nn
+from torch import Tensor, nn
 
 from samlite.notebook.style import BLUE, FAINT, INK, VERMILION
 from samlite.notebook.table import Table
@@ -136,5 +137,5 @@ class _Nothing(nn.Module):
         super().__init__()
         self.width = projection.out_features
 
-    def forward(self, context: torch.Tensor) -> torch.Tensor:
+    def forward(self, context: Float[Tensor, "*any inner"]) -> Float[Tensor, "*any out"]:
         return context.new_zeros(*context.shape[:-1], self.width)

@@ -215,6 +215,14 @@ class _Recorder:
         return None
 
 
+def steps_of(model: nn.Module) -> Mapping[str, Step]:
+    """The named steps of a model of this kind: the masked autoencoder's, the released SAM's, or the document's."""
+    if isinstance(model, MaskedAutoencoder):
+        return MAE_STEPS
+    released = any(type(module).__module__.startswith("samlite.released") for module in model.modules())
+    return RELEASED_STEPS if released else STEPS
+
+
 @contextmanager
 def shape_ledger(model: nn.Module, keep: Collection[str] = ()) -> Iterator[ShapeLedger]:
     """Write down every named tensor step of a model: name, document section, shape, dtype, milliseconds, module.
@@ -228,8 +236,7 @@ def shape_ledger(model: nn.Module, keep: Collection[str] = ()) -> Iterator[Shape
     if not isinstance(model, nn.Module):
         raise TypeError(f"shape_ledger listens to a model, {type(model).__name__} was given: build one first")
     keep = {keep} if isinstance(keep, str) else set(keep)
-    released = any(type(module).__module__.startswith("samlite.released") for module in model.modules())
-    steps = MAE_STEPS if isinstance(model, MaskedAutoencoder) else RELEASED_STEPS if released else STEPS
+    steps = steps_of(model)
     if unknown := keep - set(steps):
         raise ValueError(f"keep names no step: {', '.join(sorted(unknown))}; samlite.notebook.steps has all names")
     recorder = _Recorder(model, keep, ledger := ShapeLedger(steps=steps))

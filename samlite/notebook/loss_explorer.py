@@ -88,7 +88,7 @@ class LossExplorer(ipywidgets.VBox):
 
     def describe(self) -> str:
         """What is shown, in words."""
-        found = [f"mask {k + 1} is the {NAMES[int(row.argmax())]} with IoU {float(row.max()):.2f}"
+        found = [f"mask {k} is the {NAMES[int(row.argmax())]} with IoU {float(row.max()):.2f}"
                  for k, row in enumerate(self.overlap)]  # fmt: skip
         return f"Three nested discs, and three masks that learned them: {'; '.join(found)}."
 

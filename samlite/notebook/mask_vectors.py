@@ -83,6 +83,7 @@ class MaskVectorEditor(ipywidgets.VBox):
 
     def __init__(self, views: DecoderViews) -> None:
         self.views = views
+        self.asked = (views.points or None, views.labels or None, views.box)  # others share the views, and ask theirs
         masks, channels = views.tensor("mask_vectors").shape
         choices = [(f"mask {k}", k) for k in range(masks)]
         wide = {"layout": {"width": "420px"}, "style": {"description_width": "150px"}}
@@ -126,7 +127,10 @@ class MaskVectorEditor(ipywidgets.VBox):
 
     @property
     def vector(self) -> Float[Tensor, " c"]:
-        """The vector as it is now."""
+        """The vector as it is now, of the prompt that the views had when the editor was made."""
+        views = self.views
+        if (views.points or None, views.labels or None, views.box) != self.asked:
+            views.prompt(*self.asked)
         chosen = {name: self.controls[name].value for name in self._CHOICES}
         first, second = self.views.tensor("mask_vectors")[[chosen["first"], chosen["second"]]]
         vector = chosen["scale"] * torch.lerp(first, second, chosen["mix"])
@@ -138,6 +142,7 @@ class MaskVectorEditor(ipywidgets.VBox):
         """The Python that makes the vector and its mask."""
         chosen = {name: self.controls[name].value for name in self._CHOICES}
         lines = [
+            f"views.prompt({', '.join(map(str, self.asked))})",
             f'first, second = views.tensor("mask_vectors")[[{chosen["first"]}, {chosen["second"]}]]',
             f"vector = {chosen['scale']} * torch.lerp(first, second, {chosen['mix']})",
             f"vector[views.channel_order(vector)[{chosen['kept']}:]] = 0",
@@ -148,12 +153,13 @@ class MaskVectorEditor(ipywidgets.VBox):
     def describe(self) -> str:
         """What is shown, in words."""
         chosen = {name: self.controls[name].value for name in self._CHOICES}
-        mask = self.views.mask_of(self.vector)
+        vector = self.vector
+        mask = self.views.mask_of(vector)
         moved = ", every weight given to the next channel" if chosen["moved"] else ""
         return (
             f"A mask over the photo, its scores as a map, and their histogram. The vector is {chosen['scale']:g} times "
             f"the way from mask {chosen['first']} to mask {chosen['second']} at {chosen['mix']:.0%}, with "
-            f"{chosen['kept']} of {len(self.vector)} channels{moved}. Its mask covers {mask.mean():.1%} of the photo."
+            f"{chosen['kept']} of {len(vector)} channels{moved}. Its mask covers {mask.mean():.1%} of the photo."
         )
 
     def figure(self) -> Figure:

@@ -26,6 +26,7 @@ LETTERS = {
     "N": ("points of a prompt", None),
     "M": ("boxes of a prompt", None),
     "X": ("text embeddings of a prompt", None),
+    "E": ("numbers in a text embedding", None),
     "K": ("candidate masks", lambda sam: len(sam.mask_decoder.mask_tokens)),
     "V": (
         "patches that a masked autoencoder shows to its encoder",
@@ -43,8 +44,10 @@ LETTERS = {
 BEGINNING = """\
 # Notation
 
-One letter has one meaning, in the text, in the code, in figures and in messages. Written by
-`python -m samlite.notebook.notation` from the code; a test compares.
+One letter has one meaning in the model, in its chapters, in figures and in messages; B alone has two, images in the
+image encoder and prompts in the decoder. Training (chapter 10 and
+`samlite/learning`) has letters of its own: there P counts clicks on an image and J right answers, and each file names
+its letters at the head. Written by `python -m samlite.notebook.notation` from the code; a test compares.
 
 ## Letters
 

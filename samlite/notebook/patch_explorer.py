@@ -78,6 +78,8 @@ class PatchExplorer(Explorer):
         """
         if (x is None) != (y is None):
             raise ValueError("x and y come together: a pixel of the photo has both")
+        if head is not None and head < 0:
+            raise ValueError(f"there is no head {head}: heads count from 0, and None is their mean")
         if x is not None and y is not None:
             row, column = self.views.patch_at(x, y)
         self._choose(

@@ -76,10 +76,14 @@ class PromptSession:
         start = perf_counter()
         self._show_photo_to_predictor()
         self.encode_milliseconds = 1000 * (perf_counter() - start)
+        points, corners = tuple(map(as_point, clicks)), None if box is None else as_box(box)
         painted = tuple(as_stroke(stroke.path, stroke.radius, stroke.erase) for stroke in strokes)
-        prompt = Prompt(tuple(map(as_point, clicks)), None if box is None else as_box(box), painted)
-        if prompt:
-            self._ask(prompt, "Prompt given in code")
+        steps = [Prompt(points[:n]) for n in range(1, len(points) + 1)]
+        steps += [] if corners is None else [Prompt(points, corners)]
+        steps += [Prompt(points, corners, painted[:n]) for n in range(1, len(painted) + 1)]
+        if steps:
+            self._ask(steps[-1], "Prompt given in code")
+            self._past += steps[:-1]  # undo takes one thing back at a time
 
     # What the model says
 

@@ -28,7 +28,7 @@ PAGE = Path(__file__).with_name("slides.html")
 LINES_SHOWN = 12
 WORDS_A_SLIDE = 75
 WIDE = 1.9  # width over height of a picture that would be too small beside its text
-_LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]*\)")  # to the glossary, to other chapters: no use in one file
+_LINK = re.compile(r"\[([^\]]+)\]\((?:\.\./|#|\w+\.ipynb)[^)]*\)")  # to the glossary, to chapters: no use in one file
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from samlite.image_encoder import TransformerBlock
@@ -98,7 +99,7 @@ class _NeckOnRows(nn.Module):
         super().__init__()
         self.neck = Neck(width, channels)
 
-    def forward(self, grid: Tensor) -> Tensor:
+    def forward(self, grid: Float[Tensor, "b g g d"]) -> Float[Tensor, "b g g c"]:
         return rearrange(self.neck(rearrange(grid, "b y x d -> b d y x")), "b c y x -> b y x c")
 
 
@@ -140,7 +141,13 @@ class _LastLook(nn.Module):
         self.last_token_to_image = Attention(channels, block.self_attention.heads, channels // 2)
         self.last_norm = nn.LayerNorm(channels)
 
-    def forward(self, tokens: Tensor, image: Tensor, places: Tensor, grid_places: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        tokens: Float[Tensor, "b t c"],
+        image: Float[Tensor, "b l c"],
+        places: Float[Tensor, "b t c"],
+        grid_places: Float[Tensor, "l c"],
+    ) -> tuple[Float[Tensor, "b t c"], Float[Tensor, "b l c"]]:
         tokens, image = self.block(tokens, image, places, grid_places)
         seen = self.last_token_to_image(tokens + places, image + grid_places, image)
         return self.last_norm(tokens + seen), image

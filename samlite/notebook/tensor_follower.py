@@ -19,10 +19,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from samlite.notebook import style
-from samlite.notebook.ledger import Entry, ShapeLedger, shape_ledger
+from samlite.notebook.ledger import Entry, ShapeLedger, shape_ledger, steps_of
 from samlite.notebook.live_picture import LivePicture
 from samlite.notebook.plots import components_as_colours
-from samlite.notebook.steps import STEPS
 from samlite.notebook.style import DIVERGING, PAPER, SEQUENTIAL
 from samlite.predictor import SamPredictor
 from samlite.sam import PIXEL_MEAN, PIXEL_STD
@@ -30,23 +29,26 @@ from samlite.sam import PIXEL_MEAN, PIXEL_STD
 if TYPE_CHECKING:
     from IPython.display import Image as ShownImage
 
+DRAWN_AS = {  # where the shape does not tell
+    "input": "photo", "grid": "grid", "image_positions": "map",
+    "low_res_logits": "planes", "input_frame_logits": "planes", "masks": "planes",
+}  # fmt: skip
 SECTION_PARTS = {"1.5": "image encoder", "1.7": "prompt encoder", "1.8": "mask decoder"}
 
 
 def follow(predictor: SamPredictor, photo: Any, **prompt: Any) -> ShapeLedger:
     """One prediction with every tensor kept: ``photo`` is encoded, ``prompt`` (as for ``predict``) is decoded."""
-    with shape_ledger(predictor.model, keep=STEPS) as ledger:
+    with shape_ledger(predictor.model, keep=steps_of(predictor.model)) as ledger:
         predictor.set_image(photo)
         predictor.predict(**prompt)
     return ledger
 
 
-def how_it_is_drawn(shape: tuple[int, ...], grid: int) -> str:
-    """The kind of picture for a tensor of this shape: "photo", "map", "sequence", "tokens", "planes" or "numbers"."""
-    if len(shape) == 4 and shape[1] == 3 and shape[2] > 4 * grid:
-        return "photo"  # the input; masks of the same shape are told apart by their name
-    if len(shape) == 4 and shape[1] == shape[2] == grid:
-        return "grid"  # channels last
+def how_it_is_drawn(name: str, shape: tuple[int, ...], grid: int) -> str:
+    """The kind of picture for the tensor of a step: "photo", "grid", "map", "sequence", "tokens", "planes" or
+    "numbers"."""
+    if name in DRAWN_AS:
+        return DRAWN_AS[name]
     if len(shape) == 4:
         return "planes" if shape[1] <= 3 else "map"
     if len(shape) == 3 and shape[1] == grid * grid:
@@ -58,11 +60,8 @@ def draw_tensor(axes: Axes, entry: Entry, grid: int) -> str:
     """One kept tensor into ``axes``; returns in words how it is drawn. Raises ValueError if the tensor was not kept."""
     if entry.tensor is None:
         raise ValueError(f"the ledger did not keep {entry.name!r}: make it with keep={entry.name!r}")
-    kind = "planes" if entry.name in ("masks", "input_frame_logits") else how_it_is_drawn(entry.shape, grid)
-    if entry.name == "image_positions":
-        kind, tensor = "map", entry.tensor
-    else:
-        tensor = entry.tensor[0]
+    kind = how_it_is_drawn(entry.name, entry.shape, grid)
+    tensor = entry.tensor if entry.name == "image_positions" else entry.tensor[0]
     tensor = tensor.detach().float().cpu()
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
@@ -99,15 +98,16 @@ def draw_tensor(axes: Axes, entry: Entry, grid: int) -> str:
     return "one row a token"
 
 
-def tensor_figure(entry: Entry, grid: int, place: str = "") -> Figure:
-    """A kept tensor with its name, section, shape in numbers and letters, and meaning."""
+def tensor_figure(entry: Entry, meaning: str, grid: int, place: str = "") -> Figure:
+    """A kept tensor with its name, section, shape in numbers and letters, and ``meaning``."""
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     axes = figure.subplots()
     drawn = draw_tensor(axes, entry, grid)
     letters = entry.symbols.replace("*", "·")
-    axes.set_title(f"{place}{entry.name.replace('_', ' ')} (§{entry.section})\n"
+    section = f" (§{entry.section})" if entry.section else ""
+    axes.set_title(f"{place}{entry.name.replace('_', ' ')}{section}\n"
                    f"{' × '.join(map(str, entry.shape))}   =   {letters.replace(', ', ' × ')}")  # fmt: skip
-    figure.supxlabel(f"{STEPS[entry.name].meaning}\n({drawn})", fontsize=12)
+    figure.supxlabel(f"{meaning}\n({drawn})", fontsize=12)
     return figure
 
 
@@ -125,7 +125,7 @@ class TensorFollower(ipywidgets.VBox):
         self.entries = [entry for entry in ledger if entry.tensor is not None]
         if not self.entries:
             raise ValueError("the ledger kept no tensor: make it with `follow`, or with keep=…")
-        self.grid = grid
+        self.grid, self.steps = grid, ledger.steps
         self._slider = ipywidgets.IntSlider(
             0, 0, len(self.entries) - 1, description="step", readout=False, continuous_update=False,
             layout=ipywidgets.Layout(width="95%"),
@@ -167,7 +167,8 @@ class TensorFollower(ipywidgets.VBox):
 
     def figure(self) -> Figure:
         """The step that is shown, as a figure."""
-        return tensor_figure(self.entry, self.grid, f"step {self.number + 1} of {len(self.entries)}: ")
+        meaning = self.steps[self.entry.name].meaning
+        return tensor_figure(self.entry, meaning, self.grid, f"step {self.number + 1} of {len(self.entries)}: ")
 
     def describe(self) -> str:
         """The step in words."""
@@ -175,7 +176,7 @@ class TensorFollower(ipywidgets.VBox):
         shape = " × ".join(map(str, self.entry.shape))
         return (
             f"Step {self.number + 1} of {len(self.entries)}, {self.entry.name.replace('_', ' ')}"
-            f"{f', in the {part}' if part else ''}: {shape}, {STEPS[self.entry.name].meaning}."
+            f"{f', in the {part}' if part else ''}: {shape}, {self.steps[self.entry.name].meaning}."
         )
 
     def picture(self) -> ShownImage:

@@ -189,7 +189,10 @@ class TextPromptBox(VBox):
 
     def _by_hand(self, _change: object) -> None:
         phrase, scene = self.field.value, self.choice.value
-        if self._setting or (phrase, scene) == (self.phrase, self.scene):
+        if self._setting:
+            return
+        if (phrase, scene) == (self.phrase, self.scene):
+            self.said.value = html.escape(self.describe())  # an error may stand there
             return
         try:
             self.look(phrase, scene)

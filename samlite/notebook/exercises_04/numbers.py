@@ -32,6 +32,7 @@ def _predict_the_bill(
     good = masks - failed
     right = bill()
     answers = f"{good} * {clicks} + {failed} * {most}"
+    too_many = (polygon - clicks * (click + look)) / (polygon + (most - clicks) * (click + look))  # failing regions
 
     def wrong(assisted: float) -> dict[str, float]:
         return {"with the model": assisted, "seconds a mask": assisted / masks}
@@ -75,9 +76,9 @@ predict_the_bill.check(seconds)
             "Three kinds of work: clicks, looks, polygons. Count each kind before you multiply.",
             f"Clicks: {good} · {clicks} + {failed} · {most}. There are as many looks.",
         ],
-        explanation="""
-What the model saves depends on the masks that it fails on: each costs its vain clicks and the polygon as well. A model
-that fails on most regions makes the work slower than it was without it.
+        explanation=f"""
+What the model saves depends on the masks that it fails on: each costs its vain clicks and the polygon as well. With
+these prices a model that fails on more than {too_many:.0%} of the regions makes the work slower than it was without it.
 """,
     )  # fmt: skip
 

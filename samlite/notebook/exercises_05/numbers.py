@@ -20,7 +20,7 @@ _SHAPE_STEPS = ("patches", "patch_embedding", "grid", "image_embedding")
 
 
 def _shapes_on_meta(image_size: int, patch_size: int, width: int, channels: int) -> dict[str, tuple[int, ...]]:
-    sam = document_sam(image_size, patch_size, width, depth=1, channels=channels, device="meta")
+    sam = document_sam(image_size, width, patch_size=patch_size, depth=1, channels=channels, device="meta")
     with shape_ledger(sam) as ledger:
         sam.encode_image(torch.zeros(2, 3, image_size, image_size, device="meta"))
     return {step: ledger[step].shape for step in _SHAPE_STEPS}

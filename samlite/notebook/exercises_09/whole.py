@@ -258,11 +258,12 @@ write_the_whole_model.check(my_sam)
         Mistake("one MLP for all masks", "Each mask token has an MLP of its own.", partial(_whole, one_head=True)),
     ],
     hints=[
-        "Five lines make the image embedding: chapter 05.",
+        "A handful of lines makes the image embedding: chapter 05.",
         "Four make the token sequence: a place, a type, four learned tokens, and their order. Chapter 07.",
         "A two-way block takes tokens, image and the positions of both, and gives tokens and image: chapter 08.",
     ],
     explanation="""
-Twenty lines. What they leave out is in the parts: attention, MLPs, norms; chapters 05, 07 and 08 write those by hand.
+Two dozen lines. What they leave out is in the parts: attention, MLPs, norms; chapters 05, 07 and 08 write those by
+hand.
 """,
 )  # fmt: skip

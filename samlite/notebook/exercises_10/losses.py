@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -117,13 +118,19 @@ def _losses(
     return {"focal": focal.mean(axes), "dice": dice}
 
 
+def _shares_made_whole(logits: Tensor, targets: Tensor, whole: Callable[[Tensor], Tensor]) -> Answer:
+    """Focal of whole pixels, as of `torch.where(target > 0, p, 1 - p)`; dice as it should be."""
+    return _losses(logits, targets) | {"focal": _losses(logits, whole(targets))["focal"]}
+
+
 write_the_losses = Exercise(
     name="write_the_losses",
     title="Focal and dice",
     difficulty=2,
     minutes=15,
     question="""
-`logits` and `targets` are `(B, h, w)`; targets lie in 0…1. Return a dict with the focal loss (γ = 2, α = 0.5) and the
+`logits` and `targets` are `(B, h, w)`; targets lie in 0…1: one of 0.25 is a quarter object, and counts a quarter as
+object and three quarters as background. Return a dict with the focal loss (γ = 2, α = 0.5) and the
 dice loss of each mask: two tensors `(B,)`. Focal is a mean over pixels; dice has a 1 above and below the line.
 """,
     code="""
@@ -152,6 +159,10 @@ write_the_losses.check(losses)
         Mistake("sigmoid forgotten", "Logits are no probabilities: sigmoid first.", partial(_losses, sigmoid=False)),
         Mistake("softmax over the pixels", "Each pixel decides for itself: sigmoid, not softmax.",
                 partial(_losses, softmax=True)),
+        Mistake("shares made whole", "A target of 0.25 counts a quarter as object and three quarters as background.",
+                partial(_shares_made_whole, whole=lambda targets: (targets > 0).float())),
+        Mistake("shares rounded", "A target of 0.25 counts a quarter as object and three quarters as background.",
+                partial(_shares_made_whole, whole=torch.round)),
         Mistake("mean over the batch too", "One loss for each mask, (B,): the mean goes over h and w only.",
                 partial(_losses, axes=None)),
         Mistake("not focal", "γ is missing: this is half the cross-entropy.", partial(_losses, gamma=0)),

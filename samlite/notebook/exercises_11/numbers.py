@@ -101,7 +101,8 @@ predict_the_figures.check(figures)
         ],
         explanation="""
 The best candidate is at least as good as the selected one on every target, so its mean is never lower. The gap between
-the two is what the IoU head costs. The share needs no mean at all, and it does not care how bad a bad answer is.
+the two is the price of choosing without the truth. Not all of it is the head's fault: a click has several right
+answers. The share needs no mean at all, and it does not care how bad a bad answer is.
 """,
     )  # fmt: skip
 

@@ -72,8 +72,8 @@ does that give before any filter?
         hints=["Layer i has 2ⁱ crops along each side of the photo, layer 0 is the photo itself.",
                "A crop of layer i is clicked on a grid of points_per_side // factorⁱ along each side."],
         explanation="""
-The encoder runs once a crop, the decoder once a click. On a GPU the first is the cost, on a CPU the second: there the
-number of clicks is what one saves on.
+The encoder runs once a crop, the decoder once a click. Which of them costs more depends on the model: chapter 16 counts
+both.
 """,
     )  # fmt: skip
 

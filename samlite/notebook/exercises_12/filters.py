@@ -195,8 +195,8 @@ write_suppression.check(suppress)
                 "stays.", partial(_suppress_with, at_threshold=True)),
         Mistake("share of the smaller box", "IoU divides by the union. With the smaller area below the line, a part "
                 "would be a duplicate of its whole.", partial(_suppress_with, of_smaller=True)),
-        Mistake("corners counted as pixels", "x2 − x1 is the width here, without + 1: the corners are places, not "
-                "pixels.", partial(_suppress_with, pixels=True)),
+        Mistake("corners counted as pixels", "x2 − x1 is the width here, without + 1. The released code does so, "
+                "too, though its boxes name the first and the last pixel.", partial(_suppress_with, pixels=True)),
         Mistake("sorted by index", "Best score first: leave the indices in the order in which they were kept.",
                 partial(_suppress_with, by_index=True)),
     ],
