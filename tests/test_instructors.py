@@ -23,6 +23,19 @@ def test_every_cell_exists(chapter: str, cell: str) -> None:
     assert cell in {each.id for each in nbformat.read(CHAPTERS[chapter], as_version=4).cells}
 
 
+@pytest.mark.parametrize("chapter, cell", PLACES)
+def test_every_cell_stands_under_the_heading_that_the_last_section_says(chapter: str, cell: str) -> None:
+    (heading,) = re.findall(rf"^\| `{chapter}#{cell}` \| (.+) \|$", GUIDE, re.MULTILINE)
+    above = ""
+    for each in nbformat.read(CHAPTERS[chapter], as_version=4).cells:
+        found = re.findall(r"^#+ (.+)$", each.source, re.MULTILINE) if each.cell_type == "markdown" else []
+        if each.id == cell:
+            above = found[0] if found else above
+            break
+        above = found[-1] if found else above
+    assert heading == re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", above)
+
+
 def test_every_chapter_is_there_and_every_chapter_has_its_place() -> None:
     named = {word for word in WORDS if re.fullmatch(r"\d\d[a-z]?_\w+|failure_gallery", word)}
     assert named <= set(CHAPTERS)
