@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -203,7 +204,7 @@ def _export(
     path: str | Path,
     input_names: tuple[str, ...],
     output_names: tuple[str, ...],
-    sizes: dict[str, dict[int, torch.export.Dim] | None],
+    sizes: dict[str, dict[int, Any] | None],
 ) -> Path:
     _require("onnx", "onnxscript")
     path = Path(path)

@@ -140,7 +140,7 @@ def document_sam(
     The defaults are the document's full size. ``text_width`` is the width of the text embeddings that the model is
     to take (None: it takes none). Raises ValueError when heads do not divide widths or patches do not tile the image.
     """
-    with torch.device(device or torch.get_default_device()):
+    with torch.device(device or torch.empty(0).device):  # PyTorch 2.6 names no default device inside a `with`
         encoder = ImageEncoder(image_size, patch_size, width, depth, heads, channels)
         return Sam(
             encoder,

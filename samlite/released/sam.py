@@ -38,7 +38,7 @@ def released_sam(
     """
     if channels % 8:
         raise ValueError(f"channels is {channels}: the upscaling divides it by 8, so it must be a multiple of 8")
-    device = torch.device(device or torch.get_default_device())
+    device = torch.device(device or torch.empty(0).device)  # PyTorch 2.6 names no default device inside a `with`
     with torch.device("meta") if checkpoint is not None else device:  # no random numbers where others come in
         encoder = ReleasedImageEncoder(image_size, patch_size, width, depth, heads, window, global_blocks, channels)
         sam = Sam(
