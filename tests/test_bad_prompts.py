@@ -1,6 +1,8 @@
 """Prompts that are refused, with an error that names the argument, and prompts that may look odd and are right."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -123,6 +125,8 @@ REFUSED_PROMPTS = [
      TypeError, ["mask_input", "array of numbers", "[[1, 2], [3]]"]),
     (MASK_INPUT, "bool of the right size", {"mask_input": SMALL > 0},
      TypeError, ["mask_input is bool", "logits", "predictor.mask_to_logits(mask)"]),
+    (MASK_INPUT, "a soft picture of the right size", {"mask_input": np.tile(np.uint8([0, 90, 200, 255]), (1, 64, 16))},
+     TypeError, ["mask_input is uint8", "float logits", "predictor.mask_to_logits(mask)"]),
     (MASK_INPUT, "0 and 1 of the right size", {"mask_input": SMALL},
      ValueError, ["mask_input holds nothing but 0 and 1", "logits", "predictor.mask_to_logits(mask)"]),
     (MASK_INPUT, "0 and 255 of the right size", {"mask_input": SMALL * 255},
@@ -190,3 +194,34 @@ def test_tensors_of_every_kind_are_read(kind, predictor):
     expected = predictor.predict(P, L, BOX, 4 * SMALL)[2]
     np.testing.assert_array_equal(predictor.predict(tensor(P), tensor(L), tensor(BOX), tensor(4 * SMALL))[2], expected)
     np.testing.assert_array_equal(predictor.mask_to_logits(tensor(MASK)), predictor.mask_to_logits(MASK))
+
+
+WITHOUT_TYPE_CHECKS = """
+import torch
+from samlite import SamAutomaticMaskGenerator, SamPredictor, document_sam, sam_model_registry
+sam = document_sam(image_size=64, patch_size=8, width=32, depth=1, heads=2, channels=32, decoder_heads=4)
+embedding, points = torch.zeros(1, 32, 8, 8), torch.zeros(1, 3, 2)
+for wrong in (
+    lambda: SamPredictor(sam_model_registry["tiny"]),
+    lambda: SamAutomaticMaskGenerator(sam_model_registry["tiny"]),
+    lambda: sam.decode_masks(embedding, points, torch.zeros(1, 1, dtype=torch.long)),
+    lambda: sam.decode_masks(embedding, points[:, :1], torch.zeros(1, 3, dtype=torch.long)),
+):
+    try:
+        wrong()
+    except (TypeError, ValueError) as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_what_types_would_refuse_is_refused_in_words_where_nobody_checks_them():
+    """As a reader's script runs it: a model that was not built, another number of labels than of points."""
+    said = subprocess.run([sys.executable, "-c", WITHOUT_TYPE_CHECKS], capture_output=True, text=True, check=True)
+    built = 'is a function: a model is expected, as sam_model_registry["tiny"]() makes it'
+    pairs = "(B, N, 2) and (B, N) are expected, a label for every point"
+    assert said.stdout.splitlines() == [
+        f"TypeError sam_model {built}",
+        f"TypeError model {built}",
+        f"ValueError points have shape (1, 3, 2) and labels (1, 1): {pairs}",
+        f"ValueError points have shape (1, 1, 2) and labels (1, 3): {pairs}",
+    ]

@@ -1,8 +1,6 @@
 """`SamPredictor` against the model called step by step by hand, on photos and with random weights."""
 
 import inspect
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -342,42 +340,3 @@ def test_a_batch_of_prompts_with_several_boxes_each(predictor):
     assert masks.shape == (2, 1, 400, 600)
     second = predictor.predict_torch(points[1:], labels[1:], boxes[1:], multimask_output=False)[2]
     torch.testing.assert_close(low_res[1:], second, atol=1e-4, rtol=1e-4)
-
-
-def test_whole_numbers_are_no_logits(sam, photo):
-    predictor = SamPredictor(sam)
-    predictor.set_image(photo)
-    soft = np.linspace(0, 255, 64 * 64).reshape(1, 64, 64).astype(np.uint8)
-    with pytest.raises(TypeError, match="mask_input is uint8: float logits of shape"):
-        predictor.predict(mask_input=soft)
-
-
-WITHOUT_TYPE_CHECKS = """
-import torch
-from samlite import SamAutomaticMaskGenerator, SamPredictor, document_sam, sam_model_registry
-sam = document_sam(image_size=64, patch_size=8, width=32, depth=1, heads=2, channels=32, decoder_heads=4)
-embedding, points = torch.zeros(1, 32, 8, 8), torch.zeros(1, 3, 2)
-for wrong in (
-    lambda: SamPredictor(sam_model_registry["tiny"]),
-    lambda: SamAutomaticMaskGenerator(sam_model_registry["tiny"]),
-    lambda: sam.decode_masks(embedding, points, torch.zeros(1, 1, dtype=torch.long)),
-    lambda: sam.decode_masks(embedding, points[:, :1], torch.zeros(1, 3, dtype=torch.long)),
-):
-    try:
-        wrong()
-    except (TypeError, ValueError) as error:
-        print(type(error).__name__, error)
-"""
-
-
-def test_what_types_would_refuse_is_refused_in_words_where_nobody_checks_them():
-    """As a reader's script runs it: a model that was not built, another number of labels than of points."""
-    said = subprocess.run([sys.executable, "-c", WITHOUT_TYPE_CHECKS], capture_output=True, text=True, check=True)
-    built = 'is a function: a model is expected, as sam_model_registry["tiny"]() makes it'
-    pairs = "(B, N, 2) and (B, N) are expected, a label for every point"
-    assert said.stdout.splitlines() == [
-        f"TypeError sam_model {built}",
-        f"TypeError model {built}",
-        f"ValueError points have shape (1, 3, 2) and labels (1, 1): {pairs}",
-        f"ValueError points have shape (1, 1, 2) and labels (1, 3): {pairs}",
-    ]

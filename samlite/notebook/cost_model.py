@@ -9,12 +9,11 @@ Nothing else goes in but what ``flop_of`` counts on the model and what the reade
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from samlite.notebook.measuring import counted
 from samlite.sam import Sam
 
 HOURS_A_YEAR = 365.25 * 24
@@ -31,12 +30,6 @@ class ModelCost:
 
 def flop_of(name: str, sam: Sam) -> ModelCost:
     """Count both on the model itself; on the ``meta`` device that takes seconds at any size."""
-
-    def counted(run: Callable[[], object]) -> int:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            run()
-        return counter.get_total_flops()
-
     sam = copy.deepcopy(sam).requires_grad_(False)  # the counter stumbles over parameters that a module hands on
     S, device = sam.image_size, sam.device
     photo = torch.zeros(1, 3, S, S, device=device)

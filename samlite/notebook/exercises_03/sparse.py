@@ -13,6 +13,7 @@ from torch import Tensor
 from samlite.frames import ResizeLongestSide
 from samlite.notebook.exercises import Exercise, Mistake, Stage
 from samlite.notebook.ledger import shape_ledger
+from samlite.notebook.measuring import empty
 from samlite.notebook.variants import WORDS, by_seed, fill
 from samlite.sam import document_sam
 
@@ -21,9 +22,6 @@ _STEPS = ("sparse_prompt_tokens", "mask_prompt", "dense_prompt", "token_sequence
 
 def _shapes_on_meta(prompts: int, points: int, boxes: int) -> dict[str, tuple[int, ...]]:
     sam = document_sam(depth=1, device="meta")  # the depth of the encoder does not change what a prompt becomes
-
-    def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.zeros(*shape, dtype=dtype, device="meta")
 
     with shape_ledger(sam) as ledger:
         sam.decode_masks(

@@ -9,6 +9,7 @@ import torch
 
 from samlite.notebook.exercises import Exercise, Mistake
 from samlite.notebook.ledger import shape_ledger
+from samlite.notebook.measuring import empty
 from samlite.notebook.variants import by_seed, fill
 from samlite.sam import document_sam
 
@@ -17,9 +18,6 @@ _STEPS = ("text_tokens", "sparse_prompt_tokens", "token_sequence")
 
 def _shapes(width: int, channels: int, points: int, boxes: int, texts: int) -> dict[str, tuple[int, ...]]:
     sam = document_sam(128, width=16, depth=1, heads=2, channels=channels, text_width=width, device="meta")
-
-    def empty(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        return torch.zeros(*shape, dtype=dtype, device="meta")
 
     with shape_ledger(sam) as ledger:
         sam.decode_masks(
