@@ -91,7 +91,7 @@ class PhotoMasks:
             except OSError:  # a share that is gone, no permission: not the photo's fault, and shards stay for good
                 raise
             except (ValueError, TypeError) as error:  # shards must not depend on where the folder is
-                raise BadItem(str(error).replace(str(path), name)) from error
+                raise BadItem(str(error).replace(repr(str(path)), repr(name))) from error
             height, width = photo.shape[:2]
             if min(height, width) < self.minimum_side:
                 raise BadItem(f"{width}×{height} pixels: the smaller side must have {self.minimum_side} at least")

@@ -7,6 +7,7 @@ masks were made with, so that two different runs never mix in one folder.
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ NUMBERS = {  # argument of the generator: (type, what it is)
     "min_mask_region_area": (int, "remove holes and islands of fewer pixels (0)"),
 }
 NOT_IN_THE_RESULT = ("points_per_batch",)
-OF_THE_FOLDER = ("instances.json", "settings.json")  # the other JSON files in it are one for each photo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,8 +81,7 @@ def run(args: argparse.Namespace) -> int:
             tqdm.write(f"{photo.name}: skipped, {error}", file=sys.stderr)
         else:
             masks += len(annotations["annotations"])
-    there = sorted(path for path in output.glob("*.json") if path.name not in OF_THE_FOLDER)
-    coco.write_json(output / "instances.json", coco.merge(json.loads(path.read_text()) for path in there))
+    coco.write_json(output / "instances.json", coco.merge(_of_photos(output)))
     done = [photo for photo in photos if (output / f"{photo.name}.json").is_file()]
     again = f" ({kept} of them were there)" if kept else ""
     print(f"{len(done)} of {len(photos)} photos{again}, {masks} masks: {output / 'instances.json'}")
@@ -111,6 +110,18 @@ def find_photos(path: Path) -> list[Path]:
         found = ", ".join(sorted({file.suffix or "no ending" for file in path.iterdir()}))
         raise ValueError(f"folder {str(path)!r} holds no photo; its files end in {found or 'nothing at all'}")
     return photos
+
+
+def _of_photos(output: Path) -> Iterator[dict[str, Any]]:
+    """What this command wrote for each photo, in the order of their names; other JSON files are left alone."""
+    for path in sorted(output.glob("*.json")):
+        try:
+            photo = json.loads(path.read_text(encoding="utf-8"))
+            ours = photo["image"]["file_name"] == path.stem  # cat.jpg.json
+        except (ValueError, KeyError, TypeError):
+            continue
+        if ours:
+            yield photo
 
 
 def _check_settings(output: Path, settings: dict[str, Any]) -> None:

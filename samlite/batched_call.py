@@ -185,7 +185,8 @@ class _Picture:
         if points.shape != (*labels.shape, 2):
             self.fail("point_coords", f"has shape {tuple(points.shape)} and 'point_labels' {tuple(labels.shape)}: "
                                       "(B, N, 2) and (B, N) are expected")  # fmt: skip
-        wrong = labels[~torch.isin(labels, torch.tensor(known, device=labels.device, dtype=labels.dtype))]
+        unlike = labels.float()[..., None] != torch.tensor(known, device=labels.device)  # as uint8 −1 would be 255
+        wrong = labels[unlike.all(-1)]
         if len(wrong):
             self.fail("point_labels", f"has {wrong[0].item():g}: a label is one of {known}")
         places = points[labels >= 0]  # a padding point's place does not count

@@ -1,7 +1,6 @@
 """``python -m samlite test``: every check of the project, part by part, and a summary. Standard library only.
 
-Files of unit tests and chapters run two at once, where there are two cores. What looks at a page or measures how soon a
-browser answers runs alone.
+Two files at once, where there are two cores: nothing here measures speed, but for bounds that any machine keeps.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from samlite import environment
 
 CELL_SECONDS = 300
 NBVAL = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
-TWO_AT_ONCE = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]  # a chapter takes up to 1.7 GB
+BOOK = "tests/test_book.py"
+PYTEST = ["-m", "pytest", "-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]  # a chapter takes up to 1.7 GB
 PARTS = {
     "lint": ["-m", "ruff", "check", "."],
-    "unit": ["-m", "pytest", *TWO_AT_ONCE, "tests", "--ignore=tests/browser", "--ignore=tests/test_book.py"],
-    "notebooks": ["-m", "pytest", *TWO_AT_ONCE, *NBVAL, "notebooks"],
-    "book": ["-m", "pytest", "tests/test_book.py"],
-    "browser": ["-m", "pytest", "tests/browser"],
+    "unit": [*PYTEST, "tests", "--ignore=tests/browser", f"--ignore={BOOK}"],
+    "notebooks": [*PYTEST, *NBVAL, "notebooks"],
+    "pages": [*PYTEST, BOOK, "tests/browser"],
 }
 
 
@@ -88,7 +87,7 @@ def read_report(report: Path) -> tuple[int, int, int]:
 def judge(part: str, code: int, counts: tuple[int, int, int], seconds: float) -> Outcome:
     """Counts at least one failure where the exit code, or the lack of any test, says so."""
     passed, failed, skipped = counts
-    if part == "browser" and os.environ.get("CI") == "true":
+    if part == "pages" and os.environ.get("CI") == "true":
         failed, skipped = failed + skipped, 0  # a reader may lack a browser, the project's own checks may not
     if failed == 0 and (code != 0 or passed + skipped == 0):
         failed = 1
@@ -100,7 +99,7 @@ def summary(outcomes: list[Outcome]) -> str:
     lines = ["", "=== summary ===", f"{'part':<11}{'passed':>7}{'failed':>7}{'skipped':>8}{'seconds':>9}"]
     for part, passed, failed, skipped, seconds in outcomes:
         lines.append(f"{part:<11}{passed:>7}{failed:>7}{skipped:>8}{seconds:>9.0f}")
-    if any(outcome.skipped for outcome in outcomes if outcome.part == "browser"):
+    if any(outcome.skipped for outcome in outcomes if outcome.part == "pages"):
         lines.append("The browser tests were skipped: install Chromium or Chrome, or name it in SAMLITE_CHROMIUM.")
     totals = [sum(counts) for counts in zip(*((o.passed, o.failed, o.skipped) for o in outcomes), strict=True)]
     lines.append(f"{totals[0]} passed, {totals[1]} failed, {totals[2]} skipped")

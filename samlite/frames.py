@@ -1,4 +1,4 @@
-"""The frames of coordinates of one photo, and the resizing that leads from one to the next (document §1.2, §1.8.4).
+"""The frames of coordinates of one photo, and the resizing that leads from one to the next (document §1.5, §1.8.4).
 
 =============  ==================================  ====================================================================
 frame          size (height, width)                what lives in it

@@ -22,7 +22,7 @@ class TwoWayBlock(nn.Module):
     The document gives the four stages and their order. It is silent on norms, residuals and positions; as in the
     paper and the release each stage is added to what came in and normalised afterwards (post-norm), and positions
     are added to queries and keys, never to values: the tokens' own first vectors for the tokens, the grid's code for
-    the image. All attention is C wide.
+    the image. Only the release's first self-attention replaces the tokens, without positions. All attention is C wide.
     """
 
     def __init__(self, channels: int, heads: int, mlp_width: int) -> None:

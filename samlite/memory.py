@@ -118,7 +118,8 @@ def out_of_memory_in_words(
     try:
         yield
     except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU that cannot has no class of its own
-        if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+        said = ("not enough memory", "can't allocate memory")  # Windows; Linux and macOS
+        if not isinstance(error, torch.OutOfMemoryError) and not any(words in str(error) for words in said):
             raise
         raise TooLittleMemoryError(
             f"{what} found too little memory on {_place(device)}: {advice}close other programs"

@@ -17,11 +17,13 @@ def add_handout_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_handout(arguments: argparse.Namespace) -> int:
-    """Write the notebook. Raises ValueError for a chapter without exercises, OSError where nothing can be written."""
+    """Write the notebook. Raises ValueError when it is there already or there are no exercises, and OSError."""
     if arguments.seed < 0:
         raise ValueError(f"a seed is a whole number from 0 on, {arguments.seed} was given")
-    notebook = handout(arguments.chapter, arguments.seed)
     path = arguments.output or Path(f"homework-{arguments.chapter}-{arguments.seed}.ipynb")
+    if path.exists():
+        raise ValueError(f"{path} is there already, perhaps with answers in it: move it, or name another file with -o")
+    notebook = handout(arguments.chapter, arguments.seed)
     path.write_text(nbformat.writes(notebook), encoding="utf-8")
     print(f"Wrote {path}.")
     return 0

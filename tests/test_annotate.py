@@ -1,6 +1,7 @@
 """`annotate`: photos of all kinds → shards of records; bad photos reported; nothing mixed; the command says it all."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +156,19 @@ def test_a_photo_that_cannot_be_reached_is_not_written_down_as_bad(photos, tmp_p
     with ThreadPoolExecutor(1) as executor, pytest.raises(ShardError, match=f"^{name}: {kind}: .*{name}"):
         annotate_folder(photos, tmp_path, executor=executor, **FEW)
     assert not list(tmp_path.glob("shard-*"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a backslash parts folders there")
+def test_why_a_photo_is_bad_does_not_say_where_the_folder_is(tmp_path):
+    """Not even where the folder's name has a character that Python writes otherwise, as every Windows path has."""
+    folder = tmp_path / "my\\photos"
+    folder.mkdir()
+    (folder / "torn.png").write_text("no picture")
+    picture().save(folder / "a.png")
+    with ThreadPoolExecutor(1) as executor:
+        annotate_folder(folder, tmp_path / "out", executor=executor, **FEW)
+    (bad,) = (line["error"] for line in read_annotations(tmp_path / "out") if "error" in line)
+    assert "'torn.png'" in bad and "photos" not in bad
 
 
 def raise_it(error):

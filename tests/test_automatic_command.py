@@ -73,6 +73,18 @@ def test_goes_on_where_it_was_stopped(folder, tmp_path, capsys):
     assert (output / "a.png.json").stat().st_mtime_ns == before, "a photo that is done is not written again"
 
 
+def test_json_of_others_in_the_folder_is_left_alone(folder, capsys):
+    """Annotations beside the photos, as SA-1B has them, and any other file: neither read nor merged."""
+    record = {"image": {"file_name": "a.png", "width": 4, "height": 4}, "annotations": [{"id": 7}]}
+    others = {"a.json": json.dumps(record), "labels.json": '{"a.png": "cup"}', "list.json": "[1]", "half.json": "{"}
+    for name, text in others.items():
+        (folder / name).write_text(text)
+    assert command(folder, folder, *OPEN_FLAGS) == 0
+    dataset = json.loads((folder / "instances.json").read_text())
+    assert [image["file_name"] for image in dataset["images"]] == ["a.png", "b.jpg"]
+    assert {name: (folder / name).read_text() for name in others} == others
+
+
 def test_other_settings_do_not_mix(folder, tmp_path, capsys):
     assert command(folder, tmp_path / "masks", *OPEN_FLAGS) == 0
     assert command(folder, tmp_path / "masks", "--pred-iou-thresh", "0.4") == 2

@@ -124,6 +124,7 @@ REFUSED = {
     "no point": ({"point_coords": torch.zeros(1, 0, 2), "point_labels": torch.zeros(1, 0)}, r"\(1, 0, 2\)"),
     "a list of points": (POINT | {"point_coords": [[[9, 9]]]}, r"is a list: a tensor \(B, N, 2\)"),
     "a label of no kind": (POINT | {"point_labels": torch.full((1, 1), 2)}, r"has 2: a label is one of"),
+    "a label of 255": (POINT | {"point_labels": torch.full((1, 1), 255, dtype=torch.uint8)}, r"has 255: a label is"),
     "half a label": (POINT | {"point_labels": torch.full((1, 1), 0.5)}, r"has 0.5: a label is one of"),
     "a point in the photo's frame": (POINT | {"point_coords": torch.tensor([[[79.0, 47]]])}, r"\(79, 47\), outside"),
     "a negative point": (POINT | {"point_coords": torch.tensor([[[-3.0, 7]]])}, r"\(-3, 7\), outside"),

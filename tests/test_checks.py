@@ -26,8 +26,8 @@ def test_a_part_counts_what_its_tests_did(tmp_path: Path, monkeypatch: pytest.Mo
         ("unit", 1, (5, 0, 0), "", 1),  # the tests passed and the run did not
         ("unit", 1, (4, 2, 0), "", 2),
         ("unit", 0, (0, 0, 0), "", 1),  # no test ran at all
-        ("browser", 0, (0, 0, 3), "", 0),  # a reader without a browser
-        ("browser", 0, (0, 0, 3), "true", 3),  # the project's own checks
+        ("pages", 0, (0, 0, 3), "", 0),  # a reader without a browser
+        ("pages", 0, (0, 0, 3), "true", 3),  # the project's own checks
         ("unit", 0, (5, 0, 1), "true", 0),
     ],
 )
@@ -40,7 +40,7 @@ def test_judge(
 
 def test_a_reader_without_a_browser_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "")
-    skipped = checks.judge("browser", 0, (0, 0, 3), 1.0)
+    skipped = checks.judge("pages", 0, (0, 0, 3), 1.0)
     assert "SAMLITE_CHROMIUM" in checks.summary([skipped])
     assert "SAMLITE_CHROMIUM" not in checks.summary([checks.judge("unit", 0, (1, 0, 3), 1.0)])
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from samlite import command_line
-from samlite.notebook import exercises_00, exercises_01, exercises_05, grading, variants
+from samlite.notebook import exercises_00, exercises_01, exercises_05, exercises_14, grading, variants
 from samlite.notebook.answers import as_data, from_data, write_answer
 from samlite.notebook.exercises import WrongAnswer
 from samlite.notebook.grading import Row, grade, handout, write_csv
@@ -56,10 +56,10 @@ def test_the_solution_of_a_variant_passes_and_its_mistakes_fail_by_name(module, 
 
 @each_varied
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(module, exercise):
-    if exercise.with_seed(0).stages:
-        drawn = [[stage.arguments() for stage in exercise.with_seed(seed).stages] for seed in (*SEEDS, SEEDS[0])]
-    else:
-        drawn = [exercise.with_seed(seed).question for seed in (*SEEDS, SEEDS[0])]
+    anew = getattr(exercise.variant, "__wrapped__", exercise.variant)(SEEDS[0])  # drawn again, not the one that is kept
+    assert anew is not exercise.with_seed(SEEDS[0])
+    of_seeds = [*map(exercise.with_seed, SEEDS), anew]
+    drawn = [[stage.arguments() for stage in each.stages] if each.stages else each.question for each in of_seeds]
     assert drawn[0] == drawn[-1] and all(drawn[0] != other for other in drawn[1:-1])
 
 
@@ -72,9 +72,14 @@ def test_the_answer_of_another_seed_fails():
 
 def test_a_variant_that_cannot_tell_its_mistakes_apart_is_not_handed_out(monkeypatch):
     monkeypatch.setattr(variants, "DRAWS", 2)
-    make = exercises_01.predict_the_answers.variant.args[0]
+    make = exercises_01.predict_the_answers.variant.__wrapped__.args[0]
     with pytest.raises(RuntimeError, match="seed 1: none of 2 variants"):  # a square photo hides the swap of its sides
         variants.redraw(make, lambda generator: {"height": 640, "width": 640}, 1)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_share_of_the_peak_is_below_one(seed):
+    assert 0 < exercises_14.find_the_share.with_seed(seed).expected() < 1
 
 
 def test_a_handout_holds_questions_and_no_answer():
@@ -213,6 +218,10 @@ def test_the_two_commands(tmp_path, monkeypatch, capsys):
     assert command_line.main(["handout", "--chapter", "05", "--seed", "7", "-o", str(file)]) == 0
     assert nbformat.read(file, as_version=4).cells[1].source.endswith("with_seed(7) for exercise in EXERCISES}")
     assert command_line.main(["handout", "--chapter", "05", "--seed", "-1"]) == 2
+    solved = file.read_text(encoding="utf-8").replace("...", "answered")
+    file.write_text(solved, encoding="utf-8")
+    assert command_line.main(["handout", "--chapter", "05", "--seed", "7", "-o", str(file)]) == 2
+    assert file.read_text(encoding="utf-8") == solved and "answers in it" in capsys.readouterr().err
     assert command_line.main(["grade", str(file), "--csv", str(table)]) == 0
     printed = capsys.readouterr().out
     assert "ann.ipynb: 2 of 2 points" in printed and "sum" in printed

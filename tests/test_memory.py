@@ -225,6 +225,7 @@ def test_on_the_command_line_it_is_one_sentence(
     ("error", "device", "ends"),
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB"), "cuda", ", or use device='cpu'"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "cpu", "close other programs"),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"), "cpu", "close other programs"),
     ],
 )

@@ -8,9 +8,12 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -157,29 +160,42 @@ def available(request, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     monkeypatch.setenv("RAY_agent_register_timeout_ms", "120000")  # Ray's own processes start slowly on a busy machine
-    if request.param == "ray" and (reason := ray_does_not_start()):
+    if request.param == "ray" and (reason := made_by("ray").refused):
         busy = "timed out" in reason.lower()  # anything else is a mistake of ours
         pytest.skip(reason) if busy or os.environ.get("CI") != "true" else pytest.fail(reason)
     return request.param
 
 
+class Made(NamedTuple):
+    """What an executor made: files, the process of each model that was built, and why it did not start, if so."""
+
+    files: dict[str, bytes]
+    builders: list[str]
+    refused: str | None = None
+
+
 @functools.cache
-def ray_does_not_start():
-    """Why not, or None. Ray gives up after half a minute, which can be too little on a machine that is very busy."""
-    try:
-        with EXECUTORS["ray"]() as executor:
-            return None if executor.submit(abs, -1).result(60) == 1 else "Ray cannot add"
-    except OSError as error:
-        return str(error)
+def made_by(name):
+    """Ray takes ten seconds to start, and gives up after half a minute, which a very busy machine may need."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, log = Path(folder) / "out", Path(folder) / "log"
+        log.mkdir()
+        with ExitStack() as running:
+            try:
+                executor = running.enter_context(EXECUTORS[name]())
+                assert executor.submit(abs, -1).result(60) == 1
+            except OSError as error:
+                return Made({}, [], str(error))
+            make_all(out, work=SleepyWork(0.01, log=log), executor=nullcontext(executor))
+        return Made(contents(out), [path.name.split("-")[0] for path in log.iterdir()])
 
 
 @pytest.mark.parametrize("available", EXECUTORS, indirect=True)
 def test_each_executor_gives_the_same_and_builds_once_a_worker(available, tmp_path):
     make_all(tmp_path / "alone", executor=ThreadPoolExecutor(1))
-    (tmp_path / "log").mkdir()
-    make_all(tmp_path / "out", work=SleepyWork(0.01, log=tmp_path / "log"), executor=EXECUTORS[available]())
-    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
-    builders = [path.name.split("-")[0] for path in (tmp_path / "log").iterdir()]
+    made = made_by(available)
+    assert made.refused is None and made.files == contents(tmp_path / "alone")
+    builders = made.builders
     assert len(builders) == len(set(builders)) and 1 <= len(builders) <= 3
 
 

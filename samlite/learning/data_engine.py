@@ -92,7 +92,7 @@ def fit(
     generator: torch.Generator,
     told: Callable[[float], None] = lambda loss: None,
 ) -> Sam:
-    """So many ``steps`` of training on ``data``, in place; every scene is as likely as any other, however it was made.
+    """So many ``steps`` of training on ``data``, in place; every scene that has a mask is as likely as any other.
 
     A step is a first click on each of some masks, and one correcting click with the logits of the first answer.
     ``told`` gets the loss of every step. Raises RuntimeError when loss or gradient is no finite number.

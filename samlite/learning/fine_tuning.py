@@ -6,8 +6,8 @@
 
 At full size the encoder costs hundreds of clicks, and it needs most of the memory of training; run once and left alone,
 it costs nothing a step, so that a set of a few photos is learned on a CPU in minutes. Prompt encoder and mask decoder
-learn. The document's and the released architecture go the same way: all candidates compete for the object (minimum over
-masks), and so does the one mask that ``multimask_output=False`` gives.
+learn. The document's and the released architecture go the same way: the nearest of the candidates learns most (minimum
+over masks), and the one mask that ``multimask_output=False`` gives has a loss of its own.
 
 Letters: B prompts of a step, K candidate masks, C channels, G side of the grid, H W the low-res mask frame.
 """

@@ -19,7 +19,6 @@ from samlite.learning.recipe import Batch, Recipe, step_generator
 from samlite.learning.shares import WHOLE, Share
 from samlite.sam import Sam
 
-LEVELS_WEIGHT = 0.7  # of the loss that gives each mask its level, against the minimum over masks
 AFFINITY_WEIGHT = 1.0
 SECOND_ROUNDS = {"correct": 0.4, "correct without mask": 0.15, "box": 0.25, "box and click": 0.05, "rough mask": 0.15}
 
@@ -59,7 +58,8 @@ def training_loss(
     pairwise = pairwise_mask_loss(logits, targets)
     of_level = level.view(-1, 1, 1).expand(-1, logits.shape[1], 1)
     nearest = minimum_over_masks(pairwise.gather(2, of_level))
-    first = (1 - LEVELS_WEIGHT) * nearest + LEVELS_WEIGHT * level_by_level(pairwise) + iou_loss(predicted, expected)
+    weight = recipe.levels_weight
+    first = (1 - weight) * nearest + weight * level_by_level(pairwise) + iou_loss(predicted, expected)
 
     chosen = torch.arange(len(click), device=click.device).view(-1, recipe.clicks)[:, : recipe.second_round].flatten()
     meant = targets[chosen, level.flatten()[chosen]]

@@ -20,6 +20,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from numbers import Real
 from typing import Any
@@ -105,6 +106,8 @@ class Exercise:
             raise ValueError(f"difficulty is 1 to 5, {self.difficulty} was given")
         if not _MARKED.search(self.code):
             raise ValueError(f"the code of {self.name!r} has no '# <answer: …>' … '# </answer>' marks")
+        if not self.stages:
+            self.expected = cache(self.expected)  # a value, however often it is compared
 
     @property
     def starter(self) -> str:

@@ -190,11 +190,14 @@ measure_the_overlap.check(iou)
         Stage("one inside the other", lambda: _rectangles((0, 0, 12, 10), (3, 3, 5, 6))),
         Stage("two that do not touch", lambda: _rectangles((0, 0, 3, 3), (6, 6, 9, 9))),
         Stage("two empty masks", lambda: _rectangles((0, 0, 0, 0), (0, 0, 0, 0))),
+        Stage("one empty mask", lambda: _rectangles((0, 0, 0, 0), (2, 2, 5, 4))),
     ],
     mistakes=[
         # First, for without this case every one of the others gives 0 for two empty masks, too.
         Mistake("empty masks", "Two empty masks agree completely; they should give 1.",
                 lambda a, b: float((a & b).sum() / max(1, (a | b).sum()))),
+        Mistake("one empty mask", "Only two empty masks agree. An empty one and another share nothing: 0.",
+                lambda a, b: float((a & b).sum() / (a | b).sum()) if a.any() and b.any() else 1.0),
         Mistake("Dice", "2 · intersection / (sum of both) is the Dice coefficient, a relative that is never smaller.",
                 lambda a, b: float(2 * (a & b).sum() / max(1, a.sum() + b.sum()))),
         Mistake("sum for union", "The pixels that both have are counted twice in the sum of the two areas.",
@@ -224,13 +227,15 @@ Clicks = list[tuple[int, int, int]]
 
 def _choose(
     masks: np.ndarray, iou_predictions: np.ndarray, clicks: Clicks, *, heed: bool = True, labels: bool = True,
-    swapped: bool = False, first: bool = False, renumbered: bool = False, none_fits: bool = True,
+    swapped: bool = False, first: bool = False, renumbered: bool = False, none_fits: bool = True, most: bool = False,
 ) -> int:  # fmt: skip
     """The candidate in use, with switches for what easily goes wrong."""
-    fits = np.ones(len(masks), dtype=bool)
-    for x, y, label in clicks if heed else []:
+    clicks = clicks if heed else []
+    agreeing = np.zeros(len(masks), dtype=int)
+    for x, y, label in clicks:
         row, column = (x, y) if swapped else (y, x)
-        fits &= masks[:, row, column] == (bool(label) if labels else True)
+        agreeing += masks[:, row, column] == (bool(label) if labels else True)
+    fits = agreeing == (agreeing.max() if most else len(clicks))
     if not fits.any():
         return int(iou_predictions.argmax()) if none_fits else 0
     if first:
@@ -275,7 +280,7 @@ choose_the_mask.check(choose)
     expected=_choose,
     stages=[
         Stage("one foreground and one background click", lambda: _candidates(64, [(5, 2, 1), (1, 4, 0)])),
-        Stage("no candidate agrees", lambda: _candidates(64, [(5, 2, 1), (5, 2, 0)])),
+        Stage("no candidate agrees", lambda: _candidates(64, [(5, 2, 1), (5, 2, 0), (1, 4, 0)])),
     ],
     mistakes=[
         Mistake("clicks unheeded", "This is the highest prediction of all, but that candidate contradicts a click.",
@@ -288,6 +293,8 @@ choose_the_mask.check(choose)
                 partial(_choose, renumbered=True)),
         Mistake("none agrees", "When no candidate agrees, the highest prediction of all is asked.",
                 partial(_choose, none_fits=False)),
+        Mistake("most clicks", "You take the candidates that agree with most of the clicks. When none agrees with "
+                "every click, the highest prediction of all is asked.", partial(_choose, most=True)),
     ],
     hints=[
         "`masks[:, y, x]` says for every candidate whether it holds the pixel (x, y).",

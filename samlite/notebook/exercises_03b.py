@@ -1,4 +1,4 @@
-"""The exercises of chapter 03b, the frames of coordinates (document §1.2, §1.7.1): boxes, cells, normalised places."""
+"""The exercises of chapter 03b, the frames of coordinates (document §1.5, §1.7.1): boxes, cells, normalised places."""
 
 from __future__ import annotations
 

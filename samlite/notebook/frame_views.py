@@ -1,6 +1,6 @@
 """One photo in its four frames: the picture that each frame sees, and one place told in the numbers of all of them.
 
-Needs no model, only sizes; so the frames of the full-size model can be looked at on any laptop (document §1.2).
+Needs no model, only sizes; so the frames of the full-size model can be looked at on any laptop (document §1.5).
 """
 
 from __future__ import annotations

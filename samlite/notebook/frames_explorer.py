@@ -1,4 +1,4 @@
-"""Touch a place in one frame and see it in all others: as a widget, as code and as a picture (document §1.2, §1.7.1).
+"""Touch a place in one frame and see it in all others: as a widget, as code and as a picture (document §1.5, §1.7.1).
 
 The kernel moves the numbers with `PhotoFrames`, `frames_explorer.js` draws them. A place travels as two small traits,
 the frame's name and two or four numbers; the answer is one dict.

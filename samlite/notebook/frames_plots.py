@@ -18,7 +18,7 @@ LARGE_CELLS = 24  # with so many in a row or fewer, the cell of a point is ringe
 
 
 def four_frames(views: FrameViews, frame: str, place: Numbers) -> Figure:
-    """The photo in its four frames, the place marked in each, its numbers below (document §1.2)."""
+    """The photo in its four frames, the place marked in each, its numbers below (document §1.5)."""
     from samlite.notebook.frames_explorer import numbers_of
 
     places = views.everywhere(frame, place)

@@ -98,7 +98,7 @@ def prompt_encoder_diagram(ledger: ShapeLedger) -> Figure:
         y = ROWS[kind]
         _box(axes, 1.0, y, [kind, letters], INK)
         _arrow(axes, (1.0 + half, y), (6.0 - half, y), how)
-        _box(axes, 6.0, y, [step.replace("_", " "), _shape(ledger, step), "§1.7.1"], BLUE)
+        _box(axes, 6.0, y, [step.replace("_", " "), _shape(ledger, step), f"§{ledger[step].section}"], BLUE)
         _arrow(axes, (6.0 + half, y), (9.9 - half, joined))
     _box(axes, 9.9, joined, ["sparse tokens", _shape(ledger, "sparse_prompt_tokens"), "§1.7.1"], BLUE)
 

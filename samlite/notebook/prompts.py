@@ -36,11 +36,11 @@ def paint(strokes: Sequence[Stroke], height: int, width: int) -> Bool[np.ndarray
     canvas = Image.new("1", (width, height))
     draw = ImageDraw.Draw(canvas)
     for stroke in strokes:
-        ink = 0 if stroke.erase else 1
+        ink, radius = 0 if stroke.erase else 1, stroke.radius
         path = [(float(x), float(y)) for x, y in stroke.path]
         draw.line(path, fill=ink, width=round(2 * stroke.radius) + 1)
         for x, y in path:  # round ends and joints, which a line does not have
-            draw.circle((x, y), stroke.radius, fill=ink)
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=ink)
     return np.array(canvas)
 
 

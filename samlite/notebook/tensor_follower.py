@@ -117,15 +117,16 @@ class TensorFollower(ipywidgets.VBox):
     Args:
         ledger: of one prediction, with its tensors kept, as `follow` makes it.
         grid: cells along a side of the model's grid.
+        name: what the ledger is called where ``code`` will run.
 
     Raises ValueError when the ledger has kept nothing.
     """
 
-    def __init__(self, ledger: ShapeLedger, grid: int) -> None:
+    def __init__(self, ledger: ShapeLedger, grid: int, name: str = "ledger") -> None:
         self.entries = [entry for entry in ledger if entry.tensor is not None]
         if not self.entries:
             raise ValueError("the ledger kept no tensor: make it with `follow`, or with keep=…")
-        self.grid, self.steps = grid, ledger.steps
+        self.name, self.grid, self.steps = name, grid, ledger.steps
         self._slider = ipywidgets.IntSlider(
             0, 0, len(self.entries) - 1, description="step", readout=False, continuous_update=False,
             layout=ipywidgets.Layout(width="95%"),
@@ -151,8 +152,8 @@ class TensorFollower(ipywidgets.VBox):
         """The Python that gives the tensor which is shown."""
         same = [entry for entry in self.entries if entry.name == self.entry.name]
         nth = next(i for i, entry in enumerate(same) if entry is self.entry)
-        name = self.entry.name
-        return f"ledger.all({name!r})[{nth}].tensor" if len(same) > 1 else f"ledger[{name!r}].tensor"
+        step = repr(self.entry.name)
+        return f"{self.name}.all({step})[{nth}].tensor" if len(same) > 1 else f"{self.name}[{step}].tensor"
 
     def look(self, step: int | str) -> None:
         """Go to a step: its number, or its name (the last of that name). Raises ValueError when there is none."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from string import Template
 from typing import Any
 
@@ -52,5 +52,5 @@ def redraw(make: Callable[..., Exercise], draw: Callable[[random.Random], Mappin
 def by_seed(make: Callable[..., Exercise], draw: Callable[[random.Random], Mapping[str, Any]]) -> Exercise:
     """The exercise as it stands in the book, ``make()``, with a ``variant`` for every seed."""
     exercise = make()
-    exercise.variant = partial(redraw, make, draw)
+    exercise.variant = cache(partial(redraw, make, draw))
     return exercise

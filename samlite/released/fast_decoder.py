@@ -94,8 +94,9 @@ class FastReleasedMaskDecoder(ReleasedMaskDecoder):
             image_embedding, dense_prompt[..., 0, 0] if constant else dense_prompt, positions,
             *(part for layer in layers for part in (layer.weight, layer.bias)),
         )  # fmt: skip
-        if constant and self._kept is not None and self._kept.fit(sources):
-            return self._kept
+        kept = self._kept  # read once: another thread may put another image's in its place meanwhile
+        if constant and kept is not None and kept.fit(sources):
+            return kept
         image = rearrange(image_embedding + dense_prompt, "b c y x -> b (y x) c")  # (B or 1, 4096, 256)
         located = image + positions
         split = "b l (heads d) -> b heads l d"
@@ -105,8 +106,8 @@ class FastReleasedMaskDecoder(ReleasedMaskDecoder):
         )
         if not constant:
             return FirstProjections(sources, image, keys, values, queries)
-        self._kept = FirstProjections(tuple(part.clone() for part in sources), image, keys, values, queries)
-        return self._kept
+        kept = self._kept = FirstProjections(tuple(part.clone() for part in sources), image, keys, values, queries)
+        return kept
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in self.__dict__.items() if name != "_kept"}
@@ -121,9 +122,10 @@ class FastReleasedPromptEncoder(ReleasedPromptEncoder):
         directions = self.coordinates.directions
         if not fast_is_exact(directions):
             return super().image_positions()
-        if self._kept is None or self._kept[0].dtype != directions.dtype or not torch.equal(self._kept[0], directions):
-            self._kept = directions.clone(), super().image_positions()
-        return self._kept[1]
+        kept = self._kept
+        if kept is None or kept[0].dtype != directions.dtype or not torch.equal(kept[0], directions):
+            kept = self._kept = directions.clone(), super().image_positions()
+        return kept[1]
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in self.__dict__.items() if name != "_kept"}
@@ -235,7 +237,7 @@ def _with_shared(
     if len(image) == len(rows):
         return rows @ image
     products = rearrange(rows, "b heads t inner -> 1 heads (b t) inner") @ image
-    return rearrange(products, "1 heads (b t) outer -> b heads t outer", b=len(rows))
+    return rearrange(products, "1 heads (b t) outer -> b heads t outer", t=rows.shape[2])  # B may be 0, T is not
 
 
 def _against_image(rows: Float[Tensor, "b heads t c"], image: Float[Tensor, "b l c"]) -> Float[Tensor, "b heads t l"]:

@@ -37,8 +37,11 @@ STRIP = 1024  # tokens that are normed, projected and sent through the MLP at on
 
 
 def fast_is_exact(tensor: Tensor) -> bool:
-    """Whether nobody could tell: no gradients, no ledger, no compiler that would have to understand the shortcuts."""
-    unseen = not (torch.is_grad_enabled() or layers._listeners or torch.compiler.is_compiling())
+    """Whether nobody could tell: no gradients, ledger or autocast, no compiler or tracer that looks on."""
+    unseen = not (
+        torch.is_grad_enabled() or layers._listeners or torch.is_autocast_enabled("cpu")
+        or torch.compiler.is_compiling() or torch.jit.is_tracing()
+    )  # fmt: skip
     return unseen and tensor.device.type == "cpu"
 
 

@@ -9,8 +9,8 @@ from reference import build, difference, given_prompts, golden, recorded, relati
 
 from samlite import fast, released_sam
 from samlite.registry import sam_model_registry
-from samlite.released.fast_decoder import FEW_TOKENS, FastReleasedMaskDecoder
-from samlite.released.fast_encoder import FastReleasedImageEncoder
+from samlite.released.fast_decoder import FEW_TOKENS, FastReleasedMaskDecoder, FirstProjections
+from samlite.released.fast_encoder import FastReleasedImageEncoder, fast_is_exact
 from samlite.sam import Sam, document_sam
 
 ENCODER, LOGITS, IOU = 5e-6, 1e-5, 1e-5  # as in the tests of the plain paths
@@ -190,10 +190,44 @@ def test_the_registry_gives_the_fast_ones() -> None:
     assert isinstance(sam.image_encoder, FastReleasedImageEncoder)
 
 
-def test_full_size_vit_b(vit_b) -> None:
-    sam = quick(vit_b.sam)
+def test_another_thread_cannot_exchange_what_is_kept(monkeypatch) -> None:
+    """While one thread compares what is kept with its photo, another decodes its own photo with the same model."""
+    sam = quick(build("tiny"))
     with torch.no_grad():
-        assert difference(sam.encode_image(vit_b.image), vit_b.embedding) < ENCODER
-    given = given_prompts(sam)
-    compare((vit_b.sam, sam, vit_b.embedding), points=given["points"], labels=given["labels"])
-    compare((vit_b.sam, sam, vit_b.embedding), boxes=given["boxes"])
+        first, second = (sam.encode_image(image_for(sam) * scale) for scale in (1, 2))
+        points = {"points": torch.tensor([[[20.0, 30]]]), "labels": torch.ones(1, 1, dtype=torch.long)}
+        expected = sam.decode_masks(first, **points)[0]
+        assert not torch.equal(sam.decode_masks(second, **points)[0], expected)
+        sam.decode_masks(first, **points)
+        fit, meanwhile = FirstProjections.fit, []
+
+        def fit_while_another_decodes(kept, sources):
+            fits = fit(kept, sources)
+            if not meanwhile:
+                meanwhile.append("once")
+                sam.decode_masks(second, **points)
+            return fits
+
+        monkeypatch.setattr(FirstProjections, "fit", fit_while_another_decodes)
+        assert torch.equal(sam.decode_masks(first, **points)[0], expected) and meanwhile
+
+
+def test_no_boxes_no_masks() -> None:
+    sam = build("tiny")
+    with torch.no_grad():
+        embedding = sam.encode_image(image_for(sam))
+        for model in (sam, quick(sam)):
+            logits, iou = model.decode_masks(embedding, boxes=torch.zeros(0, 1, 4))
+            assert len(logits) == 0 and iou.shape == (0, 3)
+
+
+def test_autocast_and_tracing_take_the_plain_path() -> None:
+    sam, plain = quick(build("tiny")), build("tiny")
+    image = image_for(sam)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(sam.encode_image(image), plain.encode_image(image))
+    with torch.no_grad():
+        assert fast_is_exact(image)
+        seen = []
+        torch.jit.trace(lambda x: (seen.append(fast_is_exact(x)), x + 1)[1], image)
+    assert seen and not any(seen)

@@ -211,20 +211,3 @@ def test_the_batched_call(sam, stages):
         clear = sam.postprocess_masks(answer["low_res_logits"], *sizes).abs() > 1e-3
         assert answer["masks"].shape == expected["masks"].shape and clear.float().mean() > 0.99
         assert torch.equal(answer["masks"][clear], expected["masks"][clear])
-
-
-def test_full_size_vit_b(vit_b):
-    """1024×1024 through all twelve blocks, and three prompts."""
-    expected = golden("vitb_fullsize_samples")
-    for index in (0, 2, 5, 8, 11):
-        block = rearrange(vit_b.blocks[index], "b (y x) d -> b y x d", y=64)[:, ::8, ::8, ::16]
-        assert relative_difference(block, expected[f"enc.block{index}_s8_c16"]) < BLOCKS, index
-    assert difference(vit_b.embedding[:, ::8, ::4, ::4], expected["enc.out_c8_s4"]) < ENCODER
-    mean_std = torch.stack([vit_b.embedding.mean(), vit_b.embedding.std()])
-    assert difference(mean_std, expected["enc.out_mean_std"]) < ENCODER
-    points = {"points": expected["points"], "labels": torch.ones(2, 1, dtype=torch.long)}
-    for key, given in (("", points), ("box.", {"boxes": expected["box"][:, None]})):
-        with torch.no_grad():
-            logits, iou = decode_all_four(vit_b.sam, vit_b.embedding, given)
-        assert relative_difference(logits[..., ::8, ::8], expected[f"{key}low_res4_s8"]) < LOGITS
-        assert difference(iou, expected[f"{key}iou4"]) < IOU

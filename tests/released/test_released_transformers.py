@@ -33,7 +33,3 @@ def test_small(name):
     with torch.no_grad():
         embedding = sam.encode_image(image)
     compare(sam, transformers_sam(sam), image, embedding, **given_prompts(sam))
-
-
-def test_full_size_vit_b(vit_b):
-    compare(vit_b.sam, transformers_sam(vit_b.sam), vit_b.image, vit_b.embedding, **given_prompts(vit_b.sam))

@@ -72,7 +72,7 @@ predict_what_flows.check(shapes)
 """,
             **numbers,
         ),
-        expected=cache(lambda: _shapes_at_full_size(points, boxes)),
+        expected=lambda: _shapes_at_full_size(points, boxes),
         mistakes=[
             Mistake(
                 "a box is one token",

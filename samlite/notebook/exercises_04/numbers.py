@@ -165,7 +165,7 @@ find_the_gain.check(gain_of_the_data)
         "One difference a seed; then their mean, and t · std(ddof=1) / √n.",
     ],
     explanation="""
-Without the control every stage looks like a success, for more steps help by themselves. The pairing matters as well:
-seeds differ from each other by more than a stage is worth, and the difference seed by seed is free of that.
+Without the control a stage may look like a success that more steps alone would have brought. The pairing matters as
+well: seeds differ from each other by more than a stage is worth, and the difference seed by seed is free of that.
 """,
 )  # fmt: skip

@@ -185,7 +185,8 @@ count_the_saving.check(saving)
     ],
     variant=_redraw_saving,
     explanation="""
-The linear layers become four times cheaper, the products of tokens with tokens sixteen times. The whole lies between,
-nearer to sixteen the more patches there are for a given width.
+With three quarters hidden the linear layers become four times cheaper, the products of tokens with tokens sixteen
+times; with nine tenths it is ten and a hundred. The whole lies between, nearer to the second the more patches there are
+for a given width.
 """,
 )  # fmt: skip

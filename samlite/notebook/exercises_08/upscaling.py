@@ -116,8 +116,8 @@ write_upscaling.check(my_upscaling)
                 partial(_upscaled, norm="none")),
         Mistake("norm over the whole map", "The norm looks at the channels of one place at a time, not at the whole "
                 "map.", partial(_upscaled, norm="map")),
-        Mistake("GELU forgotten", "GELU follows the norm; without it the two doublings would be one linear map.",
-                partial(_upscaled, gelu=False)),
+        Mistake("GELU forgotten", "GELU follows the norm; without it the two doublings would be one linear map, but "
+                "for the norm.", partial(_upscaled, gelu=False)),
         Mistake("GELU before the norm", "First the norm, then GELU.", _gelu_first),
         Mistake("GELU at the end", "That is the released model. Here the second doubling is followed by nothing.",
                 partial(_upscaled, gelu_twice=True)),

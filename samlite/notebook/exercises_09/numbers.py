@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -93,6 +93,7 @@ Seven sentences, seven sections: the order of the document is the order of the t
 )  # fmt: skip
 
 
+@cache
 def _growth(side: int, factor: int) -> dict[str, int]:
     """The document's model for photos of two sizes, on the meta device; ratios of what it makes."""
 

@@ -51,7 +51,7 @@ Write the stability of masks. `logits` is `(K, H, W)`; the mask of each is where
 once `offset` above and once `offset` below the threshold, and return the IoU of the two cuts, `(K,)`.
 """,
     code="""
-def stability(logits, threshold, offset):
+def my_stability(logits, threshold, offset):
     # <answer: result = ...>
     inner = (logits > threshold + offset).sum((-2, -1))
     outer = (logits > threshold - offset).sum((-2, -1))
@@ -60,7 +60,7 @@ def stability(logits, threshold, offset):
     return result
 
 
-write_stability.check(stability)
+write_stability.check(my_stability)
 """,
     expected=_stability,
     stages=[

@@ -170,10 +170,14 @@ def _draw_scores(generator: random.Random) -> dict[str, Any]:
 
 
 def _draw_share(generator: random.Random) -> dict[str, Any]:
-    return {
-        "batch": generator.choice((2, 4, 8, 16)), "tera": generator.choice((0.97, 2.99, 5.96, 7.91)),
-        "milliseconds": generator.randrange(90, 400, 10), "peak": generator.choice((200, 300, 600, 800)),
-    }  # fmt: skip
+    while True:
+        numbers = {
+            "batch": generator.choice((2, 4, 8, 16)), "tera": generator.choice((0.97, 2.99, 5.96, 7.91)),
+            "milliseconds": generator.randrange(90, 400, 10), "peak": generator.choice((200, 300, 600, 800)),
+        }  # fmt: skip
+        share = _share(numbers["batch"], numbers["tera"] * 1e12, numbers["milliseconds"], numbers["peak"])
+        if share < 0.95:  # no card does more than its peak
+            return numbers
 
 
 count_a_block = by_seed(_count_a_block, _draw_block)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import cache
 
 import torch
 
@@ -70,7 +69,7 @@ predict_the_text_shapes.check(my_shapes)
 """,
             **numbers,
         ),
-        expected=cache(lambda: _shapes(width, channels, points, boxes, texts)),
+        expected=lambda: _shapes(width, channels, points, boxes, texts),
         mistakes=[
             Mistake("a token for every word", "The text model reads the words. One phrase leaves it as one vector, and "
                     "that becomes one token.", lambda: shapes(texts_in_tokens=6 * texts)),
