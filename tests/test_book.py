@@ -97,6 +97,13 @@ def test_every_picture_of_a_page_has_a_text(pages: Path) -> None:
         assert not re.search(r"\.(png|jpe?g|svg)$", text), f"{page}: {text!r} is a file's name, no text"
 
 
+def test_a_chapter_that_the_glossary_names_is_a_link_to_that_chapter(pages: Path) -> None:
+    text = (pages / "book" / "glossary.html").read_text(encoding="utf-8")
+    links = re.findall(r'href="[^"]*/notebooks/(\d\d[a-z]?)_\w+\.html">(?:<[^>]*>)*(\d\d[a-z]?)<', text)
+    assert len(links) > 40 and all(leads_to == said for leads_to, said in links)
+    assert {"03", "03b", "16"} <= {said for _, said in links}
+
+
 def test_vendored_files_are_the_published_ones() -> None:
     import hashlib
 

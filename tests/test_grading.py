@@ -112,6 +112,10 @@ def test_what_an_answer_gives_travels_as_data(tmp_path):
         ("x = 1\nprint(task.check({'a': 1}))", {"task": "{'a': 1}"}),
         ("this is no python\ntask.check(area)", {"task": "area"}),
         ("task.check()", {}),
+        ("task.check(answer=area)", {"task": "area"}),
+        ("for guess in (1, 2):\n    task.check(guess)\ntask.check(area)", {"task": "area"}),
+        ("task.check(area)\nif True:\n    print(task.check(other))", {"task": "other"}),
+        ("-" * 7000 + "1", {}),
         ("(", {}),
     ],
 )
@@ -138,9 +142,15 @@ for each in tasks.values():
 """
 
 
-def student(folder: Path, name: str, answers: dict[str, str], before: str = "", without: str = "") -> None:
+RENAMED_CHOICE = exercises_00.choose_the_mask.solution.replace("def choose(", "def answer(").rsplit("\n", 1)[0]
+
+
+def student(
+    folder: Path, name: str, answers: dict[str, str], before: str = "", without: str = "", kernel: str = "python3"
+) -> None:
     """A homework of chapter 00, seed 7: solved, but for the answers given."""
     notebook = handout("00", seed=7)
+    notebook.metadata["kernelspec"] = notebook.metadata["kernelspec"] | {"name": kernel}
     for exercise in exercises_00.EXERCISES:
         identifier = exercise.name.replace("_", "-")
         (cell,) = (cell for cell in notebook.cells if cell.id == f"{identifier}-answer")
@@ -166,6 +176,11 @@ def rows(tmp_path_factory) -> dict[str, list[Row]]:
         "measure_the_overlap": exercises_00.measure_the_overlap.starter,
         "choose_the_mask": "choose_the_mask.check(undefined)",
     }, without="predict-the-answer")  # fmt: skip
+    student(folder, "h_renamed", {
+        "measure_the_overlap": "answer = 7\nmeasure_the_overlap.check(answer)",
+        "choose_the_mask": RENAMED_CHOICE + "\nprint('much ' * 1000000)\nchoose_the_mask.check(answer)",
+        "predict_the_answer": exercises_00.predict_the_answer.with_seed(7).solution + "\nanswer = None",
+    }, kernel="a-kernel-of-my-own")  # fmt: skip
     student(folder, "d_dies", {"measure_the_overlap": "import os\nos._exit(1)"})
     text = (folder / "a_right.ipynb").read_text(encoding="utf-8")
     (folder / "e_truncated.ipynb").write_text(text[: len(text) // 2], encoding="utf-8")
@@ -184,6 +199,13 @@ def test_the_right_answers_get_all_points(rows):
 def test_a_notebook_that_rewrites_the_checker_gains_nothing(rows):
     assert [row.points for row in rows["fakes"]] == [0] * len(exercises_00.EXERCISES)
     assert rows["fakes"][0].mistake == "width first"
+
+
+def test_one_name_for_two_answers_and_a_kernel_of_another_name(rows):
+    """Each answer is what it was when it was checked; the grader's own Python runs it; what is printed is dropped."""
+    by_name = {row.exercise: row for row in rows["renamed"]}
+    assert by_name["choose_the_mask"].verdict == "right" and by_name["predict_the_answer"].verdict == "right"
+    assert by_name["measure_the_overlap"].verdict == "wrong" and "int 7" in by_name["measure_the_overlap"].message
 
 
 def test_missing_empty_and_broken_answers_have_clear_rows(rows):

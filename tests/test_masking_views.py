@@ -6,7 +6,8 @@ import torch
 
 from samlite.learning.pretraining import build_autoencoder
 from samlite.notebook.masking_slider import MaskingSlider
-from samlite.notebook.masking_views import HIDDEN_GREY, as_picture, lines, rebuild, rebuilds
+from samlite.notebook.masking_views import HIDDEN_GREY, lines, rebuild, rebuilds
+from samlite.notebook.plots import to_photo
 from samlite.notebook.style import drawn
 
 MODEL = {
@@ -29,7 +30,7 @@ def image():
 def test_visible_patches_stay_and_hidden_ones_are_rebuilt(autoencoder, image):
     rebuilt = rebuild(autoencoder, image, seed=2)
     assert len(rebuilt.visible) == 4 and len(rebuilt.hidden) == 12
-    assert np.array_equal(rebuilt.original, as_picture(image))
+    assert np.array_equal(rebuilt.original, to_photo(image))
     for place in range(16):
         cut = np.s_[place // 4 * 8 : place // 4 * 8 + 8, place % 4 * 8 : place % 4 * 8 + 8]
         if place in rebuilt.visible:

@@ -6,8 +6,9 @@ import torch
 
 from samlite.learning.free_masks import free_masks, nested_answers
 from samlite.notebook.loss_explorer import LossExplorer
+from samlite.notebook.plots import to_photo
 from samlite.notebook.style import drawn
-from samlite.notebook.training_views import at_size, correction, curves, free_mask_rows, mask_grid, to_photo
+from samlite.notebook.training_views import at_size, correction, curves, free_mask_rows, mask_grid
 from samlite.sam import PIXEL_MEAN, PIXEL_STD
 
 PHOTO = np.full((32, 32, 3), 120, np.uint8)

@@ -1,6 +1,6 @@
-"""Sphinx extension: `{benchmark}`, `{benchmark-curves}` and `{waterfall}` show what `samlite bench --book` measured.
+"""Sphinx extension: `{benchmark}`, `{benchmark-curves}`, `{benchmark-trends}` and `{waterfall}`.
 
-They read `book/results/benchmark.json`.
+They show what `samlite bench --book` measured, from `book/results/benchmark.json`.
 """
 
 import base64

@@ -39,7 +39,7 @@ const STYLE = `
 .samlite-candidates { display: grid; gap: 6px; }
 .samlite-candidates button { padding: 4px; text-align: left; font-weight: inherit; }
 .samlite-candidates button[aria-pressed=true] { box-shadow: inset 0 0 0 3px #0072b2; }
-.samlite-candidates canvas { display: block; width: 100%; margin-bottom: 2px; }
+.samlite-candidates canvas { display: block; max-width: 100%; max-height: 24vh; margin-bottom: 2px; }
 .samlite-candidates span { display: block; }
 @container (max-width: 560px) { /* a narrow page: the candidates go below the photo, still side by side */
   .samlite-stage { grid-template-columns: minmax(0, var(--photo)); }

@@ -7,13 +7,12 @@ sliders move a crosshair, buttons use it.
 from __future__ import annotations
 
 import html
-from io import BytesIO
 
 import ipywidgets as widgets
 import numpy as np
 
-from samlite.notebook import style
 from samlite.notebook.canvas_picture import session_figure
+from samlite.notebook.live_picture import LivePicture
 from samlite.notebook.prompt_session import PromptSession
 
 
@@ -30,7 +29,7 @@ class PlainPromptCanvas(PromptSession, widgets.VBox):
         self._y = widgets.IntSlider(height // 2, 0, height - 1, description="y", continuous_update=False)
         longest = max(height, width)
         self._radius = widgets.IntSlider(max(1, longest // 40), 1, max(2, longest // 8), description="brush radius")
-        self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", object_fit="contain"))
+        self._picture = LivePicture()
         self._candidates = widgets.ToggleButtons(description="use")
         self._said, self._error, self._code = widgets.Label(), widgets.HTML(), widgets.HTML()
         self._buttons = {
@@ -116,6 +115,7 @@ class PlainPromptCanvas(PromptSession, widgets.VBox):
         for x, y in filter(None, [(self._x.value, self._y.value), self._corner]):
             for colour, size in (("black", 4), ("white", 1.5)):
                 figure.axes[0].plot(x, y, "+", color=colour, markersize=20, markeredgewidth=size)
-        file = BytesIO()
-        style.drawn(figure).save(file, format="PNG")
-        self._picture.value = file.getvalue()
+        height, width = self.photo.shape[:2]
+        words = f"Photo of {width} by {height} pixels, the crosshair at ({self._x.value}, {self._y.value})"
+        words += "." if self.mask is None else f"; the mask in use covers {self.mask.mean():.0%} of it."
+        self._picture.show(figure, words)

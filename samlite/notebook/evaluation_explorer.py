@@ -28,7 +28,7 @@ class EvaluationExplorer(ipywidgets.VBox):
     Args:
         reports: name → report, all on the same images, with ``stop_at=None``.
 
-    Raises ValueError when the reports are on different images, or end early.
+    Raises ValueError when the reports are on different images, have different prompts, or end early.
     """
 
     def __init__(self, reports: Mapping[str, Report]) -> None:
@@ -36,6 +36,8 @@ class EvaluationExplorer(ipywidgets.VBox):
         self.names = list(dict.fromkeys(first.images.tolist()))
         if any(set(other.images.tolist()) != set(self.names) for other in others):
             raise ValueError("the reports are on different images: evaluate all models on the same examples")
+        if any(other.prompts != first.prompts for other in others):
+            raise ValueError("the reports have different prompts: evaluate all models with the same clicks")
         if any(report.stop_at is not None for report in reports.values()):
             raise ValueError("a report ends its clicks early: evaluate with stop_at=None")
         self.reports = dict(reports)

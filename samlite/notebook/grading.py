@@ -92,7 +92,8 @@ def grade(paths: Iterable[Path], seed: int | None = None, seconds: float = SECON
         try:
             yield from _grade_one(path, seed, seconds)
         except Exception as error:  # whatever one notebook does, the others are graded
-            message = f"this notebook cannot be graded: {type(error).__name__}: {str(error).splitlines()[0]:.150}"
+            said = (str(error).splitlines() or [""])[0]  # some errors have no words
+            message = f"this notebook cannot be graded: {type(error).__name__}: {said:.150}"
             yield Row(str(path), seed, "", 0, 0, "failed", "", message)
 
 
@@ -115,7 +116,7 @@ def _grade_one(path: Path, seed: int | None, seconds: float) -> Iterator[Row]:
 def _row(file: str, seed: int, exercise: Exercise, student: _Student) -> Row:
     def row(verdict: str, message: str, mistake: str = "") -> Row:
         points = exercise.difficulty if verdict == "right" else 0
-        return Row(file, seed, exercise.name, points, exercise.difficulty, verdict, mistake, message)
+        return Row(file, seed, exercise.name, points, exercise.difficulty, verdict, mistake, f"{message:.1000}")
 
     expression = student.answers.get(exercise.name)
     if expression is None:
@@ -135,13 +136,21 @@ class _NoAnswer(BaseException):
     """The kernel gave nothing back. No Exception, for the checker takes those for the student's own."""
 
 
+class _Client(NotebookClient):
+    """Keeps errors and drops what a notebook prints: nobody reads it, and it may be without end."""
+
+    def output(self, outs: list, msg: dict, display_id: str, cell_index: int) -> Any:
+        return super().output(outs, msg, display_id, cell_index) if msg["msg_type"] == "error" else None
+
+
 class _Student:
-    """One student's kernel. ``answers``: exercise → the expression that was handed to its checker."""
+    """One student's kernel. ``answers``: exercise → the expression that gives what was handed to its checker."""
 
     def __init__(self, notebook: nbformat.NotebookNode, module: str, seed: int, folder: Path, deadline: float) -> None:
         self.notebook, self.module, self.seed, self.folder = notebook, module, seed, folder
-        self.client = NotebookClient(
-            notebook, allow_errors=True, interrupt_on_timeout=True, store_widget_state=False, iopub_timeout=10,
+        self.client = _Client(
+            notebook, kernel_name=METADATA["kernelspec"]["name"], allow_errors=True, interrupt_on_timeout=True,
+            store_widget_state=False, iopub_timeout=10,
             timeout_func=lambda cell: max(1, int((deadline - time.monotonic()) / 3)),
             shutdown_kernel="immediate", resources={"metadata": {"path": str(folder)}},
         )  # fmt: skip
@@ -151,10 +160,24 @@ class _Student:
 
     def run(self) -> None:
         """Every code cell in order; one that fails does not stop the rest, as in a lab."""
-        for index, cell in enumerate(self.notebook.cells):
+        for index, cell in enumerate(list(self.notebook.cells)):
             if cell.cell_type == "code":
-                self.answers.update(_checked(cell.source))
                 self._execute(cell, index)
+                for name, expression in _checked(cell.source).items():
+                    self.answers[name] = self._kept(name, expression)
+
+    def _kept(self, name: str, expression: str) -> str:
+        """The answer under a name of its own, at once: a later cell may use the student's name for something else."""
+        cell = self._added(f"_answer_to_{name} = {expression}")
+        failed = self.over or any(output.output_type == "error" for output in cell.get("outputs", []))
+        return expression if failed else f"_answer_to_{name}"
+
+    def _added(self, source: str) -> nbformat.NotebookNode:
+        """One more cell, run."""
+        cell = new_code_cell(source)
+        self.notebook.cells.append(cell)
+        self._execute(cell, len(self.notebook.cells) - 1)
+        return cell
 
     def _execute(self, cell: nbformat.NotebookNode, index: int) -> None:
         if self.over:
@@ -180,9 +203,7 @@ class _Student:
         path = self.folder / f"{exercise.name}-{stage}-{time.monotonic_ns()}.pt"
         about = (str(path), self.module, exercise.name, self.seed, stage)
         call = f"write_answer({expression}, *{about!r})"
-        cell = new_code_cell(f"from samlite.notebook.answers import write_answer\n{call}")
-        self.notebook.cells.append(cell)
-        self._execute(cell, len(self.notebook.cells) - 1)
+        cell = self._added(f"from samlite.notebook.answers import write_answer\n{call}")
         if not path.is_file():
             errors = [output.evalue for output in cell.get("outputs", []) if output.output_type == "error"]
             raise _NoAnswer(self.over or f"`{expression}` could not be evaluated: {' '.join(errors):.150}")
@@ -204,13 +225,14 @@ def _checked(source: str) -> dict[str, str]:
     """NAME.check(EXPRESSION) → {NAME: EXPRESSION}, wherever it stands in a cell; the last one counts."""
     try:
         calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    except SyntaxError:  # of the whole cell: then its last line alone is read
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # of the whole cell: its last line alone is read
         lines = source.strip().splitlines()
         return _checked(lines[-1]) if len(lines) > 1 else {}
+    calls.sort(key=lambda call: (call.end_lineno, call.end_col_offset))  # as they stand in the cell
     return {
-        call.func.value.id: ast.unparse(call.args[0])
+        call.func.value.id: ast.unparse([*call.args, *(keyword.value for keyword in call.keywords)][0])
         for call in calls
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "check" and call.args
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "check" and (call.args or call.keywords)
         if isinstance(call.func.value, ast.Name)
     }
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from samlite.learning.free_masks import LossSettings, free_masks, nested_answers
 from samlite.notebook import style
 from samlite.notebook.live_picture import LivePicture
+from samlite.notebook.sliders import check_on
 from samlite.notebook.training_views import free_mask_rows
 
 if TYPE_CHECKING:
@@ -67,9 +68,7 @@ class LossExplorer(ipywidgets.VBox):
         for name, value in changes.items():
             if name not in self.controls:
                 raise ValueError(f"there is no {name!r} to set: choose from {', '.join(self.controls)}")
-            low, high = self.controls[name].min, self.controls[name].max
-            if not low <= value <= high:
-                raise ValueError(f"{name}={value} is not on its slider, which goes from {low} to {high}")
+            check_on(self.controls[name], name, value)
         self._setting = True  # several changes, one picture
         try:
             for name, value in changes.items():

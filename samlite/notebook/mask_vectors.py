@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from samlite.masks import overlay_masks
 from samlite.notebook import attention_views, style
 from samlite.notebook.decoder_views import DecoderViews
 from samlite.notebook.live_picture import LivePicture
-from samlite.notebook.style import BLUE, FAINT, INK, PAPER
+from samlite.notebook.plots import draw_mask
+from samlite.notebook.sliders import check_on
+from samlite.notebook.style import BLUE, FAINT, INK
 
 if TYPE_CHECKING:
     from IPython.display import Image as ShownImage
@@ -27,7 +28,8 @@ def vector_figure(views: DecoderViews, vectors: Float[Tensor, "v c"], titles: li
     ratio = views.photo.shape[0] / views.photo.shape[1]
     figure = Figure(figsize=(9, (2.7 * ratio + 0.8) * len(vectors)), layout="constrained")
     for vector, title, line in zip(vectors, titles, figure.subplots(len(vectors), 3, squeeze=False), strict=True):
-        _draw_mask(line[0], views, vector, title)
+        draw_mask(line[0], views.photo, views.mask_of(vector), title)
+        attention_views.draw_prompt(line[0], views)
         logits = views.logits_of(vector)
         attention_views.draw_map(line[1], views, logits, "score of every place", diverging=True, cross=False)
         draw_scores(line[2], scores_in_photo(views, logits))
@@ -53,17 +55,6 @@ def draw_scores(axes: Axes, scores: Float[Tensor, " places"], bins: int = 60) ->
     share = float((scores > 0).double().mean())
     axes.set(yticks=[], xlabel="score", title=f"{share:.1%} above 0")
     axes.spines["left"].set_visible(False)
-
-
-def _draw_mask(axes: Axes, views: DecoderViews, vector: Float[Tensor, " c"], title: str) -> None:
-    mask = views.mask_of(vector)
-    axes.set(xticks=[], yticks=[], title=title)
-    axes.spines[:].set_visible(False)
-    axes.imshow(overlay_masks(views.photo, mask[None]))
-    if mask.any() and not mask.all():
-        axes.contour(mask, levels=[0.5], colors=INK, linewidths=3)
-        axes.contour(mask, levels=[0.5], colors=PAPER, linewidths=1.2)
-    attention_views.draw_prompt(axes, views)
 
 
 class MaskVectorEditor(ipywidgets.VBox):
@@ -111,12 +102,10 @@ class MaskVectorEditor(ipywidgets.VBox):
         for name, value in changes.items():
             if name not in self.controls:
                 raise ValueError(f"there is no {name!r} to edit: choose from {', '.join(self._CHOICES)}")
-            control = self.controls[name]
-            low, high = getattr(control, "min", None), getattr(control, "max", None)
-            if low is not None and not low <= value <= high:
-                raise ValueError(f"{name}={value} is not on its slider, which goes from {low} to {high}")
-            if name in ("first", "second") and value not in [number for _, number in control.options]:
-                raise ValueError(f"there is no mask {value}: this decoder has {len(control.options)}")
+            if name not in ("first", "second"):
+                check_on(self.controls[name], name, value)
+            elif value not in [number for _, number in self.controls[name].options]:
+                raise ValueError(f"there is no mask {value}: this decoder has {len(self.controls[name].options)}")
         self._editing = True  # several changes, one picture
         try:
             for name, value in changes.items():

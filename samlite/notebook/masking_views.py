@@ -5,27 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from samlite.image_encoder import patchify, unpatchify
 from samlite.learning.pretraining_figures import NEAREST, guesses_without_learning
 from samlite.masked_autoencoder import HIDDEN_SHARE, MaskedAutoencoder, random_masking, take
-from samlite.notebook.plots import Photo, bare
+from samlite.notebook.plots import Photo, bare, to_photo
 from samlite.notebook.style import BLUE, GREEN, INK, ORANGE, PINK, VERMILION
-from samlite.sam import PIXEL_MEAN, PIXEL_STD
 
 HIDDEN_GREY = 128  # how a hidden patch is drawn; the encoder is shown nothing at all
 LINES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, ":", "^"), (PINK, "-.", "D"), (VERMILION, "-", "v"))
-
-
-def as_picture(image: Float[Tensor, "3 size size"]) -> UInt8[np.ndarray, "size size 3"]:
-    """A normalised image as pixels again."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-    return (image.detach().cpu() * std + mean).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
 
 
 @dataclass(frozen=True)
@@ -63,11 +55,11 @@ def rebuild(
 
     def filled(values: Float[Tensor, "1 hidden values"]) -> Photo:
         places = hidden[..., None].expand_as(values)
-        return as_picture(unpatchify(patches.scatter(1, places, values), encoder.patch_size, encoder.grid_size)[0])
+        return to_photo(unpatchify(patches.scatter(1, places, values), encoder.patch_size, encoder.grid_size)[0])
 
     return Rebuilt(
-        original=as_picture(image),
-        shown=with_grey(as_picture(image), hidden[0], encoder.patch_size),
+        original=to_photo(image),
+        shown=with_grey(to_photo(image), hidden[0], encoder.patch_size),
         rebuilt=filled(answer),
         guessed=filled(guess),
         visible=visible[0],

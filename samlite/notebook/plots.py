@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -19,8 +20,17 @@ from torch.nn import functional as F
 from samlite.masks import overlay_masks
 from samlite.notebook.ledger import Entry
 from samlite.notebook.style import BLUE, DIVERGING, FAINT, INK, ORANGE, PAPER, SEQUENTIAL, VERMILION
+from samlite.sam import PIXEL_MEAN, PIXEL_STD
 
 Photo = UInt8[np.ndarray, "height width 3"]
+Point = tuple[float | int, float | int, int]  # x, y, label
+
+
+def to_photo(image: Float[Tensor, "3 height width"]) -> Photo:
+    """A normalised image as it was before: uint8, H×W×3."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    pixels = (image.detach().float().cpu() * std + mean).clamp(0, 255).round().byte()
+    return rearrange(pixels, "c y x -> y x c").numpy()
 
 
 def bare(axes: Axes, title: str = "") -> Axes:
@@ -194,11 +204,19 @@ def draw_mask(axes: Axes, photo: Photo, mask: Bool[np.ndarray, "height width"], 
         axes.contour(mask, levels=[0.5], colors=PAPER, linewidths=1.2)
 
 
+def draw_point(axes: Axes, point: Point) -> None:
+    """A disc with + is foreground (1), a square with − background (0)."""
+    x, y, label = point
+    form, sign, colour = ("o", "+", BLUE) if label else ("s", "_", VERMILION)
+    axes.plot(x, y, form, markersize=12, color=colour, markeredgecolor=PAPER, markeredgewidth=1.5)
+    axes.plot(x, y, sign, markersize=7, color=PAPER, markeredgewidth=2)
+
+
 def masks_over_photo(
     photo: Photo,
     masks: Bool[np.ndarray, "k height width"],
     titles: Sequence[str],
-    points: Sequence[tuple[float | int, float | int, int]] = (),
+    points: Sequence[Point] = (),
     panel: float | int = 3.2,
 ) -> Figure:
     """Each mask on its own copy of the photo: tinted, and rimmed in black and white, for colour alone is no sign.
@@ -209,10 +227,8 @@ def masks_over_photo(
     figure = Figure(figsize=(panel * len(masks), height + 0.4), layout="constrained")
     for axes, mask, title in zip(figure.subplots(1, len(masks), squeeze=False)[0], masks, titles, strict=True):
         draw_mask(axes, photo, mask, title)
-        for x, y, label in points:
-            form, sign, colour = ("o", "+", BLUE) if label else ("s", "_", VERMILION)
-            axes.plot(x, y, form, markersize=12, color=colour, markeredgecolor=PAPER, markeredgewidth=1.5)
-            axes.plot(x, y, sign, markersize=7, color=PAPER, markeredgewidth=2)
+        for point in points:
+            draw_point(axes, point)
     return figure
 
 

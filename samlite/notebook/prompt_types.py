@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from samlite.masks import COLOURS, overlay_masks
+from samlite.masks import overlay_masks
 from samlite.notebook.ledger import shape_ledger
-from samlite.notebook.plots import bare
+from samlite.notebook.plots import bare, draw_mask
 from samlite.notebook.prompt_plots import mark
-from samlite.notebook.style import DIVERGING, FAINT, INK, ORANGE, PAPER, SEQUENTIAL, VERMILION
+from samlite.notebook.style import DIVERGING, FAINT, INK, ORANGE, SEQUENTIAL, VERMILION
 from samlite.predictor import SamPredictor
 
 PINK = (204, 121, 167)
@@ -151,8 +151,5 @@ def _draw_answer(axes: Axes, photo: np.ndarray, prompt: Encoded) -> None:
         axes.text(0.5, 0.5, "refused", ha="center", va="center", color=VERMILION, fontweight="bold")
         axes.add_patch(Rectangle((0.02, 0.02), 0.96, 0.96, fill=False, edgecolor=VERMILION, linewidth=3))
         return
-    axes.imshow(overlay_masks(photo, prompt.mask, COLOURS[:1]))
-    if prompt.mask.any() and not prompt.mask.all():
-        axes.contour(prompt.mask, levels=[0.5], colors=INK, linewidths=3)
-        axes.contour(prompt.mask, levels=[0.5], colors=PAPER, linewidths=1.2)
+    draw_mask(axes, photo, prompt.mask)
     axes.set_xlabel(f"predicted IoU {prompt.iou_prediction:.2f}")

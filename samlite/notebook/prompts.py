@@ -100,6 +100,8 @@ def as_number(value: object, name: str) -> Real:
 
 def as_point(point: Numbers) -> tuple[Real, Real, Real]:
     """(x, y) or (x, y, label) → (x, y, label); without a label a point is foreground, 1."""
+    if isinstance(point, Real):
+        raise TypeError(f"a point is (x, y), {point!r} was given: one point alone goes into a list, [(x, y)]")
     if not 2 <= len(point) <= 3:
         raise ValueError(f"a click is (x, y) or (x, y, label), {tuple(point)!r} has {len(point)} numbers")
     x, y, label = (*point, 1)[:3]

@@ -54,6 +54,8 @@ class ScaleExplorer(ipywidgets.VBox):
             "masks_a_photo": whole(round(plan.masks_a_photo), min=1, max=500, description="masks a photo", **wide),
             "bytes_a_mask": whole(round(plan.bytes_a_mask), min=20, max=20000, description="bytes a mask", **wide),
         }  # fmt: skip
+        for name, value in assumptions.items():  # a slider would take its nearest value; measured means are rounded
+            check_on(self.controls[name], name, round(value) if name in ("masks_a_photo", "bytes_a_mask") else value)
         self.shown, self.words = LivePicture(), ipywidgets.HTML()
         self._several = False
         super().__init__([*self.controls.values(), self.shown, self.words])

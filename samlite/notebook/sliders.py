@@ -17,3 +17,5 @@ def check_on(control: ipywidgets.ValueWidget, name: str, value: Any) -> None:
         low, high = (10**control.min, 10**control.max) if log else (control.min, control.max)
         if not low <= value <= high:
             raise ValueError(f"{name}={value:g} is not on its slider, which goes from {low:g} to {high:g}")
+        if isinstance(control, ipywidgets.IntSlider) and value != int(value):
+            raise ValueError(f"{name}={value:g} is not on its slider, which has whole numbers only")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import numpy as np
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -21,10 +20,9 @@ from torch import Tensor
 from samlite.notebook import style
 from samlite.notebook.ledger import Entry, ShapeLedger, shape_ledger, steps_of
 from samlite.notebook.live_picture import LivePicture
-from samlite.notebook.plots import components_as_colours
+from samlite.notebook.plots import components_as_colours, to_photo
 from samlite.notebook.style import DIVERGING, PAPER, SEQUENTIAL
 from samlite.predictor import SamPredictor
-from samlite.sam import PIXEL_MEAN, PIXEL_STD
 
 if TYPE_CHECKING:
     from IPython.display import Image as ShownImage
@@ -66,8 +64,7 @@ def draw_tensor(axes: Axes, entry: Entry, grid: int) -> str:
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     if kind == "photo":
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-        axes.imshow(rearrange((tensor * std + mean).clamp(0, 255).round().byte(), "c y x -> y x c").numpy())
+        axes.imshow(to_photo(tensor))
         return "as colours, the normalisation undone"
     if kind in ("grid", "map", "sequence"):
         order = {"grid": "y x d -> y x d", "map": "d y x -> y x d", "sequence": "(y x) d -> y x d"}[kind]

@@ -7,39 +7,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from samlite.notebook.plots import Photo, bare, draw_mask
-from samlite.notebook.style import BLUE, INK, PAPER, SEQUENTIAL, VERMILION
-from samlite.sam import PIXEL_MEAN, PIXEL_STD
+from samlite.notebook.plots import Photo, Point, bare, draw_mask, draw_point
+from samlite.notebook.style import INK, PAPER, SEQUENTIAL
 
 STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))  # a curve is told by its dashes as well as by its colour
-Point = tuple[float | int, float | int, int]  # x, y, label
-
-
-def to_photo(image: Float[Tensor, "3 size size"]) -> Photo:
-    """A normalised image as it was before: uint8, H×W×3."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-    pixels = (image.detach().cpu() * std + mean).clamp(0, 255).round().byte()
-    return rearrange(pixels, "c y x -> y x c").numpy()
 
 
 def at_size(mask: Float[Tensor, "h w"], size: int) -> Bool[np.ndarray, "size size"]:
     """Low-res logits → the mask at the size of the picture, bilinear."""
     logits = torch.nn.functional.interpolate(mask[None, None], (size, size), mode="bilinear", align_corners=False)
     return (logits[0, 0] > 0).numpy()
-
-
-def draw_point(axes: Axes, point: Point) -> None:
-    """A disc with + is foreground (1), a square with − background (0)."""
-    x, y, label = point
-    form, sign, colour = ("o", "+", BLUE) if label else ("s", "_", VERMILION)
-    axes.plot(x, y, form, markersize=12, color=colour, markeredgecolor=PAPER, markeredgewidth=1.5)
-    axes.plot(x, y, sign, markersize=7, color=PAPER, markeredgewidth=2)
 
 
 def curves(
