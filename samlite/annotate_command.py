@@ -9,6 +9,7 @@ from pathlib import Path
 
 from samlite.annotate import MINIMUM_SIDE, PHOTOS_PER_SHARD, annotate_folder, generator_arguments
 from samlite.automatic_command import NUMBERS
+from samlite.command_line import positive
 from samlite.executors import dask_executor, ray_executor, usable_cores
 from samlite.segment_command import CHECKPOINT_HELP
 from samlite.shards import ShardError
@@ -22,17 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="FILE_OR_NAME", help=CHECKPOINT_HELP)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
     parser.add_argument(
-        "--workers", type=_positive, metavar="N", help="processes, each with its own model (one for each core)"
+        "--workers", type=positive, metavar="N", help="processes, each with its own model (one for each core)"
     )
     parser.add_argument(
-        "--threads", type=_positive, default=1, metavar="N", help="threads of a worker (default: %(default)s)"
+        "--threads", type=positive, default=1, metavar="N", help="threads of a worker (default: %(default)s)"
     )
     parser.add_argument(
-        "--photos-per-shard", type=_positive, default=PHOTOS_PER_SHARD, metavar="N",
+        "--photos-per-shard", type=positive, default=PHOTOS_PER_SHARD, metavar="N",
         help="what a kill can cost each worker at most (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--minimum-side", type=_positive, default=MINIMUM_SIDE, metavar="PIXELS",
+        "--minimum-side", type=positive, default=MINIMUM_SIDE, metavar="PIXELS",
         help="smaller photos are skipped (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -73,9 +74,3 @@ def _executor(args: argparse.Namespace, workers: int) -> AbstractContextManager:
     if args.ray is not None:
         return ray_executor(args.ray or None, workers, args.threads, gpus=0 if args.device == "cpu" else 1)
     return nullcontext()  # processes of this machine
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: a whole number, at least 1, is expected")
-    return int(text)

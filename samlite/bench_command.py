@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from samlite.command_line import positive
+from samlite.files import whole_file
 from samlite.learning.benchmark import SMALL, STAGES, Plan
 from samlite.learning.benchmark import run as stages
 from samlite.learning.cost_curves import curves, sentence, trends
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; medians are taken (3)")
     parser.add_argument("--prompts", type=int, default=64, help="clicks that are decoded together (64)")
     parser.add_argument("--grid", type=int, default=16, help="points a side of automatic masks (16)")
-    parser.add_argument("--threads", type=int, default=None, help="of PyTorch; its own choice without")
+    parser.add_argument("--threads", type=positive, default=None, help="of PyTorch; its own choice without")
     parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES), help="only these stages")
     parser.add_argument("--beside", nargs="*", choices=BESIDE, default=list(BESIDE), help="beside these, if installed")
     parser.add_argument("--small", action="store_true", help="models of a few thousand numbers: does everything run?")
@@ -84,7 +86,8 @@ def _save(results: dict[Path, Result], found: Result, here: dict[str, Any]) -> N
     for path, before in results.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(merged(before, found, here), indent=1, ensure_ascii=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        with whole_file(path) as unfinished:
+            unfinished.write_text(text + "\n", encoding="utf-8")
 
 
 def merged(before: Result, found: Result, here: dict[str, Any]) -> Result:
@@ -98,6 +101,7 @@ def merged(before: Result, found: Result, here: dict[str, Any]) -> Result:
     rows = _replaced(before["rows"], numbered(found["rows"]), ("stage", "model"))
     steps = _replaced(before["waterfall"], numbered(found["waterfall"]), ("part",))
     lines = before["curves"] | {against: numbered(points) for against, points in found["curves"].items()}
+    lines = {against: [dict(point) for point in points] for against, points in lines.items()}  # ``before`` stays
     every = [*rows, *steps, *(point for points in lines.values() for point in points)]
     used = sorted({row["machine"] for row in every})
     for row in every:

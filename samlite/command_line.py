@@ -100,6 +100,13 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a whole number, at least 1, is expected")
+    return int(text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Carries out one command. Errors that the user can mend become one sentence and exit code 2."""
     argv = list(sys.argv[1:] if argv is None else argv)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from samlite.command_line import positive
 from samlite.learning import evaluation, report
 from samlite.learning.baselines import Baseline, baselines
 from samlite.learning.fit import fitted, larger_batches, seconds_a_step
@@ -55,7 +56,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batches", type=int, default=1, metavar="TIMES", help="so many times the scenes a step (1)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the model (scenes are made beside it)")
+    parser.add_argument("--threads", type=positive, default=1, help="CPU threads of the model (scenes come beside it)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     parser.add_argument("--ship", action="store_true", help="put the finished weights into the package")
 
@@ -90,7 +91,13 @@ def run_train(args: argparse.Namespace) -> int:
         "before": read_training(args.init) if args.init else None,
     }
     if (run / "state.pt").exists():
+        asked = trainer.history["before"]
         trainer.load(run / "state.pt")
+        if args.init and trainer.history["before"] != asked:
+            raise ValueError(
+                f"{run} started from {trainer.history['started from']}: --init {args.init} would not count; choose "
+                "another --run folder, or leave it out"
+            )
         if share.leads:
             print(f"going on from step {trainer.step} of {recipe.steps} in {run}")
     workers = int(args.device == "cpu" and args.threads < (os.cpu_count() or 1))  # makes scenes on a core left free
@@ -170,8 +177,9 @@ def last_stage(
 
     ``size`` and ``batch`` take the place of the stage's own; the rate falls in the last ``decay`` steps (None: half).
     """
-    if steps < 1:
-        raise ValueError(f"--steps must be at least 1, not {steps}")
+    for name, value in {"steps": steps, "size": size, "batch": batch}.items():
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, not {value}")
     stage = recipe.stages[-1]
     stage = replace(stage, steps=steps, image_size=size or stage.image_size, batch=batch or stage.batch)
     return replace(recipe, stages=(stage,), ramp=1, decay=max(1, steps // 2) if decay is None else decay)
@@ -201,7 +209,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--targets", type=int, default=4, help="with --clicks: at most so many targets an image")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (cpu)")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads (PyTorch's own choice)")
+    parser.add_argument("--threads", type=positive, default=None, help="CPU threads (PyTorch's own choice)")
     parser.add_argument("--json", type=Path, default=None, help="write the figures here")
     parser.add_argument("--card", action="store_true", help="write the figures into the shipped model's card")
 
@@ -210,11 +218,15 @@ def run_evaluate(args: argparse.Namespace) -> int:
     """Print a table of figures; optionally write them as JSON and into the model card."""
     if args.clicks is not None and args.clicks < max(report.REPORTED_CLICKS):
         raise ValueError(f"--clicks is {args.clicks}: at least {max(report.REPORTED_CLICKS)} are needed")
+    if args.stride < 1 or args.targets < 1:
+        raise ValueError("--stride and --targets are whole numbers, at least 1")
     if args.threads:
         torch.set_num_threads(args.threads)
     whole = args.scenes and args.photos and args.baselines and args.checkpoint is None and args.stride == 1
     if args.card and not (sam_model_registry.get(args.name) is tiny and whole):
         raise ValueError(f"--card replaces all figures of the model that ships: {CARD_COMMAND}")
+    if args.photos:
+        read_photo_set(args.photos)  # what is wrong with the folder is said before minutes are spent
     sam = trained_model(args.name, args.checkpoint, args.device)
     result: dict[str, object] = {
         "model": args.name,

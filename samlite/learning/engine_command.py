@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from samlite.command_line import positive
 from samlite.learning.annotator import Prices
 from samlite.learning.data_engine import EngineRecipe
 from samlite.learning.engine_report import lines
-from samlite.learning.engine_run import PHASES, Engine, run_seed
+from samlite.learning.engine_run import PHASES, Engine, begin, run_seed
 from samlite.learning.weights import save_weights
 
 RESULTS = Path(__file__).parents[2] / "book" / "results" / "data_engine.json"
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, default=None, help="folder for the models of stages 1 and 2 of seed 0")
     parser.add_argument("--steps", type=int, default=None, help="of training in a later stage and in each control")
     parser.add_argument("--first-steps", type=int, default=None, help="of training in stage 1")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--threads", type=positive, default=1, help="CPU threads")
 
 
 def command(args: argparse.Namespace) -> str:
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     }
     print("\n".join(lines(whole)))
     if args.weights:
-        engine = Engine(recipe, args.run / "seed-0")
+        engine = Engine(recipe, begin(recipe, args.run / "seed-0"))
         for name in SHIPPED:
             made = {"command": whole["command"], "seed": 0, "phase": name, "torch": torch.__version__}
             save_weights(engine.train(name), recipe.model, args.weights / f"data_engine_{name}.safetensors", made)

@@ -218,17 +218,23 @@ def annotate_without_filters(sam: Sam, scenes: Sequence[KnownScene], recipe: Eng
     return annotate_alone(sam, scenes, replace(recipe, predicted_iou=0.0, stability=0.0))
 
 
+def begin(recipe: EngineRecipe, folder: Path) -> Path:
+    """The folder of a seed, with its recipe in it. Raises ValueError if it was begun with another one."""
+    mine, begun = asdict(recipe), folder / "recipe.json"
+    if begun.exists() and json.loads(begun.read_text(encoding="utf-8")) != mine:
+        raise ValueError(f"{folder} was begun with another recipe: choose another --run folder, or delete this one")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not begun.exists():
+        with whole_file(begun, alone=True) as unfinished:
+            unfinished.write_text(json.dumps(mine, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
 def run_seed(recipe: EngineRecipe, folder: Path, told: Callable[[str, float], None]) -> dict[str, Any]:
     """The result of one seed, read from ``folder`` if it is there. Raises ValueError if that was another recipe."""
-    path = folder / "result.json"
-    mine = asdict(recipe)
-    begun = folder / "recipe.json"
-    if begun.exists() and json.loads(begun.read_text()) != mine:
-        raise ValueError(f"{folder} was begun with another recipe: choose another --run folder, or delete this one")
+    path = begin(recipe, folder) / "result.json"
     if path.exists():
         return json.loads(path.read_text())
-    folder.mkdir(parents=True, exist_ok=True)
-    begun.write_text(json.dumps(mine, indent=1) + "\n")
     result = Engine(recipe, folder, told).result()
     with whole_file(path, alone=True) as unfinished:
         unfinished.write_text(json.dumps(result) + "\n")

@@ -164,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     given = parser.parse_args(arguments)
+    given.output.parent.mkdir(parents=True, exist_ok=True)
     recipe = longer(given.steps, given.seed)
     with ProcessPoolExecutor(len(given.ways), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         pending = {way: pool.submit(record, way, recipe, given.every) for way in given.ways}

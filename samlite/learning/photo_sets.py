@@ -10,8 +10,8 @@ what lies in the folder                 what it means
 ``masks/NAME/*.png``
 ``NAME.jpg``, ``NAME.cup.png`` …        the same, beside the photo, with a word between
 ``NAME.jpg``, ``NAME.0.png`` …          with a *number* between: one whole label map for each person who drew, as BSDS
-                                        has them; **every** value is a region, 0 as well. But a file with no values
-                                        other than 0 and 255 is one mask
+                                        has them; **every** value is a region, 0 as well. But a black and white file
+                                        (0 and 255; at 16 bits 65535; or one bit) is one mask
 ``NAME.jpg``, ``NAME.mat``              BSDS500's own files: several people's ``groundTruth``, every value is a region.
                                         Also ``images/SPLIT/NAME.jpg`` with ``groundTruth/SPLIT/NAME.mat``
 ======================================  ===============================================================================
@@ -222,7 +222,7 @@ def _file_reader(path: Path, files: Sequence[Path]) -> Callable[[tuple[int, int]
             else:
                 numbered = file.parent == path.parent and file.stem.rsplit(".", 1)[-1].isdigit()
                 labels = read_png(file)
-                maps = [(labels, numbered and not set(np.unique(labels)) <= {0, 255})]
+                maps = [(labels, numbered and not set(np.unique(labels)) <= {0, 255, 65535})]
             for labels, ground_counts in maps:
                 _check_size(labels.shape, size, file.name)
                 values = [value for value in np.unique(labels) if value or ground_counts]
@@ -244,6 +244,7 @@ def read_png(path: Path) -> Int[np.ndarray, "h w"]:
     try:
         with Image.open(path) as picture:
             values, palette = np.asarray(picture), picture.mode == "P"
+            values = values * np.uint8(255) if picture.mode == "1" else values  # one bit: black and white
     except OSError as error:
         raise PhotoSetError(f"{path} cannot be read ({error})") from None
     if values.ndim == 3:

@@ -37,7 +37,7 @@ def compare(
 ) -> list[dict[str, Any]]:
     """One row for each mode; ``build(mode)`` makes the model in it, from the same weights every time.
 
-    A row: ``mode``, ``weights_mb``, ``photo_mb`` (the most that encoding held beside them), ``cpu_seconds`` and
+    A row: ``mode``, ``weights_mb``, ``photo_mb`` (the most that encoding held beside them, in MiB), ``cpu_seconds`` and
     ``seconds`` of one encoding, ``ratio`` (times float32's processor seconds), ``embedding_error`` (root mean square,
     relative). Of the masks of a grid of clicks on every photo, all candidates, beside float32's: ``masks``,
     ``good_share`` (IoU at least 0.99), ``mean_iou``, ``worst_iou``, ``largest_logit`` (difference) and ``logit_scale``
@@ -154,7 +154,7 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
-        megabytes = "–" if row["photo_mb"] is None else f"{row['photo_mb']:.0f} MB"
+        megabytes = "–" if row["photo_mb"] is None else f"{row['photo_mb']:.0f} MiB"
         masks = ["–"] * 3
         if "masks" in row:
             masks = [f"{row['good_share']:.1%}", f"{row['mean_iou']:.4f}", f"{row['worst_iou']:.3f}"]
@@ -179,12 +179,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--memory", action="store_true", help="only what encoding a photo holds; the rest stays")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
     result = json.loads(args.output.read_text(encoding="utf-8")) if args.output.is_file() else {}
-    result["machine"] = machine() | {"dtype": "number formats as in the tables"}
+    here = machine() | {"dtype": "number formats as in the tables"}
     if args.memory:
-        result["memory"] = [needs(name, measured=True) for name in args.models]
+        result |= {"memory": [needs(name, measured=True) for name in args.models], "memory machine": here}
     else:
-        result["models"] = {name: of_name(name, rounds=args.rounds) for name in args.models}
+        result |= {"models": {name: of_name(name, rounds=args.rounds) for name in args.models}, "machine": here}
     args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from samlite.command_line import positive
+from samlite.files import whole_file
 from samlite.learning import pretraining_figures
 from samlite.learning.pretraining import (
     WEIGHTS,
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=None, help="stop after this long; the same command goes on")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--threads", type=positive, default=1, help="CPU threads")
     parser.add_argument("--ship", action="store_true", help="put the finished weights into the package")
     parser.add_argument(
         "--measure", type=Path, default=None, metavar="JSON",
@@ -76,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     save_autoencoder(trainer.averaged(), recipe.model, weights, training)
     print(f"{'finished' if finished else 'stopped'} at step {trainer.step} of {recipe.steps}; weights in {weights}")
     if args.ship and finished:
-        shutil.copyfile(weights, WEIGHTS)
+        with whole_file(WEIGHTS) as unfinished:
+            shutil.copyfile(weights, unfinished)
         print(f"shipped as {WEIGHTS}")
     return 0
 

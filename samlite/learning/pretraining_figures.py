@@ -12,6 +12,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from samlite.files import whole_file
 from samlite.image_encoder import patchify
 from samlite.learning.bootstrap import mean_interval
 from samlite.learning.evaluation import HELD_OUT_SEED, evaluate_scenes
@@ -170,5 +171,6 @@ def segmentation_after(
         "held-out scenes": scenes, "kinds": {kind: scored[kind] for kind in ("1 click", "3 clicks", "box")},
         "training": [{"step": entry["step"], "click": entry["click"]} for entry in entries],
     }  # fmt: skip
-    told.write_text(json.dumps(figures, indent=1) + "\n")
+    with whole_file(told, alone=True) as unfinished:
+        unfinished.write_text(json.dumps(figures, indent=1) + "\n")
     return figures

@@ -166,5 +166,6 @@ def batches(recipe: Recipe, first_step: int, device: torch.device, workers: int)
 
 
 def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C reaches all processes at once; the one that trains finishes its step and then ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ctrl-C, and often a kill, reach all processes at once; the one that trains finishes its step, then ends them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

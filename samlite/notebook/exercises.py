@@ -123,6 +123,13 @@ class Exercise:
         """The exercise with the numbers of this seed, for homework; itself where it has no variants."""
         return self if self.variant is None else self.variant(seed)
 
+    def answer_with(self, mistake: Mistake) -> Any:
+        """What a reader who makes this mistake hands to ``check``."""
+        if self.stages:
+            return mistake.answer
+        wrong = mistake.answer()
+        return {**self.expected(), **wrong} if isinstance(wrong, Mapping) else wrong
+
     def hint(self) -> str:
         """The next hint; after the last one it begins again."""
         if not self.hints:

@@ -7,7 +7,7 @@ wrong answer itself, so a row cannot claim a mistake that the checker would let 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -34,12 +34,8 @@ def exercise_modules() -> Iterator[ModuleType]:
 
 def refusal(exercise: Exercise, mistake: Mistake) -> str:
     """What the checker says to this mistake. Raises ValueError when it lets it pass or takes it for another."""
-    answer = mistake.answer
-    if not exercise.stages:
-        answer = mistake.answer()
-        answer = {**exercise.expected(), **answer} if isinstance(answer, Mapping) else answer
     try:
-        exercise.check(answer)
+        exercise.check(exercise.answer_with(mistake))
     except WrongAnswer as wrong:
         if wrong.mistake == mistake.name:
             return str(wrong)

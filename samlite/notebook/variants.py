@@ -26,9 +26,8 @@ def fill(text: str, **numbers: Any) -> str:
 def recognises_its_mistakes(exercise: Exercise) -> bool:
     """Whether every known mistake of an exercise, with or without stages, is rejected by its own name."""
     for mistake in exercise.mistakes:
-        answer = mistake.answer if exercise.stages else mistake.answer()
         try:
-            exercise.check({**exercise.expected(), **answer} if isinstance(answer, Mapping) else answer)
+            exercise.check(exercise.answer_with(mistake))
         except WrongAnswer as wrong:
             if wrong.mistake == mistake.name:
                 continue

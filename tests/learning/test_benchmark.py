@@ -66,6 +66,10 @@ def test_a_later_call_adds_to_the_file() -> None:
     assert [(row["cpu_seconds"], row["machine"]) for row in second["rows"]] == [(3, 1), (3, 1), (2, 0), (2, 0)]
     third = bench_command.merged(second, found("b", 4), {"torch": "2", "load": 0})
     assert third["machines"] == [{"torch": "2", "load": 3}] and {row["machine"] for row in third["rows"]} == {0}
+    kept = second | {"curves": {"photos": [{"count": 1, "machine": 1}]}}
+    for _ in range(2):  # saved after each row: what was there before is merged again and again
+        again = bench_command.merged(kept, found("b", 5), {"torch": "3", "load": 0})
+        assert again["machines"][again["curves"]["photos"][0]["machine"]]["torch"] == "2"
 
 
 def test_every_waterfall_falls_from_the_released_way(result) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from samlite.command_line import main
 from samlite.learning import commands
 from samlite.learning.recipe import Recipe, Stage
 from samlite.learning.weights import read_training, runs_of
@@ -51,7 +53,7 @@ def test_train_then_evaluate(short_recipe, tmp_path, capsys):
     assert result["speed"]["encode ms"] > 0 and "clicks" not in result
 
 
-def test_evaluate_with_corrections(short_recipe, tmp_path, capsys):
+def test_evaluate_with_corrections(short_recipe, tmp_path, capsys, monkeypatch):
     commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path / "run"), "--minutes", "0"))
     labels = np.zeros((40, 60), np.uint8)
     labels[5:20, 30:50] = 1
@@ -72,6 +74,13 @@ def test_evaluate_with_corrections(short_recipe, tmp_path, capsys):
     assert "count as 6" in out and "5 clicks" in out
     with pytest.raises(ValueError, match="--clicks is 3: at least 5"):
         commands.run_evaluate(parse(commands.add_evaluate_arguments, weights, "--clicks", "3"))
+    monkeypatch.setattr(commands, "timings", None)  # nothing is measured before these are refused
+    for words, message in (
+        (("--photos", str(tmp_path / "nowhere")), "nowhere"), (("--stride", "0"), "--stride"),
+        (("--targets", "0"), "--targets"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            commands.run_evaluate(parse(commands.add_evaluate_arguments, weights, *words))
 
 
 def test_minutes_stop_and_the_same_command_goes_on(short_recipe, tmp_path, capsys):
@@ -105,6 +114,9 @@ def test_start_from_weights(short_recipe, tmp_path):
     training = read_training(tmp_path / "b" / "tiny.safetensors")
     assert training["started from"] == str(first) and training["before"] == read_training(first)
     assert runs_of(training) == [read_training(first), training]
+    with pytest.raises(ValueError, match="a started from nothing: --init .* would not count"):
+        words = ("tiny", "--run", str(tmp_path / "a"), "--init", str(first))
+        commands.run_train(parse(commands.add_train_arguments, *words))
 
 
 def test_steps_are_spent_at_the_size_that_ships(monkeypatch, tmp_path, capsys):
@@ -117,8 +129,17 @@ def test_steps_are_spent_at_the_size_that_ships(monkeypatch, tmp_path, capsys):
     commands.run_train(parse(commands.add_train_arguments, "tiny", *words))
     recipe = read_training(tmp_path / "other" / "tiny.safetensors")["recipe"]
     assert recipe["stages"] == [{"image_size": 40, "steps": 3, "batch": 1}] and recipe["decay"] == 0
-    with pytest.raises(ValueError, match="--steps must be at least 1, not 0"):
-        commands.last_stage(SHORT, 0)
+    for wrong in ({"steps": 0}, {"size": 0}, {"batch": -4}):
+        ((name, value),) = wrong.items()
+        with pytest.raises(ValueError, match=f"--{name} must be at least 1, not {value}"):
+            commands.last_stage(SHORT, **({"steps": 5} | wrong))
+
+
+def test_no_threads_are_refused_in_a_sentence(capsys):
+    for words in (("train", "tiny"), ("evaluate", "tiny"), ("engine",), ("pretrain",), ("bench",)):
+        with pytest.raises(SystemExit):
+            main([*words, "--threads", "0"])
+        assert "--threads: 0: a whole number, at least 1, is expected" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -154,13 +175,15 @@ def test_training_on_a_device_that_is_not_there_is_one_sentence():
 def test_a_polite_kill_saves_the_step_that_it_meets(tmp_path):
     """The real command in its own process, ended in the middle of training: it saves, writes weights, and says so."""
     run = tmp_path / "run"
-    command = [sys.executable, "-u", "-m", "samlite", "train", "tiny", "--run", str(run)]
+    small = ["--steps", "100000", "--size", "32", "--batch", "2"]
+    command = [sys.executable, "-u", "-m", "samlite", "train", "tiny", "--run", str(run), *small]
     first = subprocess.run([*command, "--minutes", "0"], capture_output=True, text=True, timeout=120)
     assert "stopped at step 1" in first.stdout
-    second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "start_new_session": True}
+    second = subprocess.Popen(command, **how)
     assert "going on from step 1" in second.stdout.readline()
-    time.sleep(8)  # it makes steps by now
-    second.terminate()
+    time.sleep(6)  # it makes steps by now
+    os.killpg(second.pid, signal.SIGTERM)  # as systemd and Slurm do: the process that makes scenes gets it, too
     out, _ = second.communicate(timeout=120)
     step = int(out.split("stopped at step ")[1].split()[0])
     assert second.returncode == 0 and step > 1 and (run / "tiny.safetensors").exists()

@@ -112,6 +112,8 @@ def test_a_seed_runs_through_and_a_second_run_only_reads(tmp_path, monkeypatch) 
     assert run_seed(SMALL, tmp_path, lambda phase, share: None) == result
     with pytest.raises(ValueError, match="another recipe"):
         run_seed(replace(SMALL, steps=3), tmp_path, lambda phase, share: None)
+    with pytest.raises(ValueError, match="another recipe"):
+        engine_run.begin(replace(SMALL, seed=3), tmp_path)
 
 
 def test_automatic_masks_are_judged_against_the_truth() -> None:

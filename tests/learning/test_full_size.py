@@ -98,10 +98,14 @@ def test_a_failure_is_a_row_and_no_end(monkeypatch):
     assert "seconds" in encoded["float32", "eager"] and rows[-1]["not_begun"] is None
 
 
-def test_a_broken_kernel_is_left_out(monkeypatch):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there the kernel works")
+def test_a_broken_kernel_is_an_error():
     """The kernel is tried in a process of its own; here there is no GPU, so it fails there."""
     with pytest.raises(RuntimeError, match="Error"):
         full_size_rows._checked_apart()
+
+
+def test_ways_that_there_are():
     assert "triton" in full_size.ways_of("released", "cuda", ("eager", "triton"))
     assert full_size.ways_of("document", "cuda", ("eager", "triton", "graph", full_size.PEER)) == ["eager", "graph"]
 

@@ -90,9 +90,10 @@ def lay_out(folder, how):
     elif how == "words":
         numbered(folder / "a.cup.png", square())
         numbered(folder / "a.spoon.png", bar())
-    elif how == "black and white":
+    elif how in ("black and white", "one bit", "16 bits"):
+        white = {"black and white": np.uint8(255), "one bit": True, "16 bits": np.uint16(65535)}[how]
         for k, mask in enumerate((square(), bar())):
-            Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"a.{k}.png")
+            Image.fromarray(mask.astype(type(white)) * white).save(folder / f"a.{k}.png")
     elif how == "palette":
         (folder / "masks").mkdir()
         picture = Image.fromarray(square() * np.uint8(1) + bar() * np.uint8(2)).convert("P")
@@ -103,7 +104,7 @@ def lay_out(folder, how):
 @pytest.mark.parametrize(
     "how",
     ["coco", "sa-1b", "one label map", "a file for each mask", "images and masks", "words", "black and white",
-     "palette"],
+     "one bit", "16 bits", "palette"],
 )  # fmt: skip
 def test_every_layout_gives_the_same_two_masks(tmp_path, how):
     lay_out(tmp_path, how)

@@ -51,7 +51,7 @@ def held_out_scenes(
 ) -> shapes.DescribedScenes:
     """New scenes whose first object, the one to name, is of one of ``pairs``; the others are of seen pairs.
 
-    Half of the others' preference goes to objects that share the colour or the shape (`shapes.choose_pairs`).
+    Nearly all of the others share its colour or its shape (`shapes.choose_pairs`): one word alone is not enough.
     """
     generator = torch.Generator().manual_seed(seed)
     numbers = torch.tensor([PAIRS.index(pair) for pair in pairs])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from samlite.files import whole_file
 from samlite.learning.text.contrastive import TextImageModel, recognition, train_text_image_model
 from samlite.learning.text.files import TEXT_MODEL_WEIGHTS, load_text_model, save_text_model
 from samlite.learning.text.measure import PAIRS_OF, held_out_scenes, measure, pick_by_text
@@ -102,7 +103,8 @@ def finish(
     if ship:
         for name, target in ((TEXT_MODEL_WEIGHTS.name, TEXT_MODEL_WEIGHTS), (None, TEXT_WEIGHTS)):
             content = (run / (name or weights_name(figures["shipped"]))).read_bytes()
-            target.write_bytes(content)
+            with whole_file(target) as unfinished:
+                unfinished.write_bytes(content)
             figures.setdefault("weights", {})[target.name] = {
                 "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(),
             }  # fmt: skip
