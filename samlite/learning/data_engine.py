@@ -26,7 +26,7 @@ from samlite.learning.annotator import AnnotatedScene, correcting_click
 from samlite.learning.easy_scenes import KnownScene, easy_scenes
 from samlite.learning.initialise import initialise
 from samlite.learning.losses import iou_loss, minimum_over_masks, pairwise_iou, pairwise_mask_loss
-from samlite.learning.optimiser import build_optimisers, clipped_step
+from samlite.learning.optimiser import build_optimisers, clipped_step, full_rates, set_rates
 from samlite.sam import Sam, document_sam
 
 HELD_OUT_SEED = 4_000_037  # far from the seeds of every other use of scenes
@@ -103,12 +103,10 @@ def fit(
     counts = torch.tensor([len(each) for each in targets], dtype=torch.float32)
     usable = torch.nonzero(counts)[:, 0]
     optimisers = build_optimisers(sam)
-    full = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
+    full = full_rates(optimisers)
     sam.train()
     for step in range(steps):
-        share = min(1.0, (step + 1) / 30, 2.5 * (steps - step) / steps)
-        for optimiser, rate in zip(optimisers, full, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * share
+        set_rates(optimisers, full, min(1.0, (step + 1) / 30, 2.5 * (steps - step) / steps))
         chosen = usable[torch.randint(len(usable), (recipe.batch,), generator=generator)]
         picked = (torch.rand(recipe.batch, recipe.masks, generator=generator) * counts[chosen, None]).long()
         target = torch.stack([targets[scene][masks] for scene, masks in zip(chosen.tolist(), picked, strict=True)])

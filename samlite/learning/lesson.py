@@ -25,7 +25,7 @@ from samlite.fast import use_folded_decoder
 from samlite.learning import simulate
 from samlite.learning.initialise import initialise
 from samlite.learning.losses import iou_loss, level_by_level, minimum_over_masks, pairwise_iou, pairwise_mask_loss
-from samlite.learning.optimiser import build_optimisers, clipped_step
+from samlite.learning.optimiser import build_optimisers, clipped_step, full_rates, set_rates
 from samlite.learning.recipe import Batch, Recipe, Stage, make_batch
 from samlite.sam import Sam, document_sam
 
@@ -125,15 +125,14 @@ def train_small(
     """
     sam = build(recipe)
     optimisers = build_optimisers(sam)
-    rates = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
+    rates = full_rates(optimisers)
     for step in range(recipe.steps):
         with torch.enable_grad():
             loss = first_click_loss(sam, make_batch(recipe, step), mask_loss)
             loss.backward()
         if each_step:
             each_step(step, sam, float(loss.detach()))
-        for optimiser, rate in zip(optimisers, rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * recipe.rate_at(step)
+        set_rates(optimisers, rates, recipe.rate_at(step))
         clipped_step(sam.parameters(), optimisers, loss, step)
     return sam
 

@@ -87,3 +87,22 @@ def clipped_step(
     for optimiser in optimisers:
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+
+
+def full_rates(optimisers: Sequence[torch.optim.Optimizer]) -> list[float]:
+    """The learning rates that they were built with."""
+    return [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
+
+
+def set_rates(optimisers: Sequence[torch.optim.Optimizer], full: Sequence[float], share: float | int) -> None:
+    """Each optimiser gets this ``share`` of its ``full`` learning rate."""
+    for optimiser, rate in zip(optimisers, full, strict=True):
+        optimiser.param_groups[0]["lr"] = rate * share
+
+
+@torch.no_grad()
+def move_average(average: dict[str, Tensor], model: nn.Module, decay: float | int, step: int) -> None:
+    """The exponential moving average of a model's state, one step on; in the first steps it forgets faster."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for name, value in model.state_dict().items():
+        average[name].lerp_(value, 1 - decay)

@@ -20,7 +20,7 @@ from torch import Tensor
 from samlite.files import whole_file
 from samlite.image_encoder import ImageEncoder
 from samlite.learning.initialise import initialise_encoder
-from samlite.learning.optimiser import build_optimisers, clipped_step
+from samlite.learning.optimiser import build_optimisers, clipped_step, full_rates, move_average, set_rates
 from samlite.learning.recipe import check_at_least, normalised, step_generator
 from samlite.learning.resume import StoppedBetweenSteps, asked_to_stop, forget_after
 from samlite.learning.scenes import SceneGenerator
@@ -96,7 +96,7 @@ class Pretrainer:
         self.autoencoder.to(device).train()
         self.average = {name: value.clone() for name, value in self.autoencoder.state_dict().items()}
         self.optimisers = build_optimisers(self.autoencoder)
-        self.base_rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
+        self.base_rates = full_rates(self.optimisers)
 
     def train_step(self) -> float:
         """One step on its own scenes; returns the loss, the mean error of the hidden patches.
@@ -105,16 +105,12 @@ class Pretrainer:
         """
         recipe, autoencoder = self.recipe, self.autoencoder
         images, visible, hidden = make_step(recipe, self.step, self.device)
-        for optimiser, rate in zip(self.optimisers, self.base_rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * recipe.rate_at(self.step)
+        set_rates(self.optimisers, self.base_rates, recipe.rate_at(self.step))
         loss = autoencoder.hidden_error(autoencoder(images, visible), images, hidden, recipe.normalised).mean()
         loss.backward()
         clipped_step(autoencoder.parameters(), self.optimisers, loss, self.step)
         self.step += 1
-        decay = min(recipe.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in autoencoder.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
+        move_average(self.average, autoencoder, recipe.average, self.step)
         return float(loss.detach())
 
     def averaged(self) -> MaskedAutoencoder:

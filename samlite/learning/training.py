@@ -19,7 +19,7 @@ from samlite.files import whole_file
 from samlite.learning.affinity import AffinityHead
 from samlite.learning.initialise import initialise
 from samlite.learning.objective import TrainingLoss
-from samlite.learning.optimiser import build_optimisers, clipped_step
+from samlite.learning.optimiser import build_optimisers, clipped_step, full_rates, move_average, set_rates
 from samlite.learning.recipe import SCHEDULE, Batch, Recipe, Stage, batches, make_batch
 from samlite.learning.resume import StoppedBetweenSteps, asked_to_stop, forget_after
 from samlite.learning.shares import WHOLE, Share
@@ -55,7 +55,7 @@ class Trainer:
         self.average = {name: value.clone() for name, value in self.sam.state_dict().items()}
         self.loss = share.wrap(TrainingLoss(self.sam, self.affinity))
         self.optimisers = self.build_optimisers()
-        self.base_rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
+        self.base_rates = full_rates(self.optimisers)
 
     def build(self, image_size: int) -> Sam:
         """The recipe's model at an input size, with the fast exact decoder."""
@@ -73,17 +73,13 @@ class Trainer:
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One step on its batch; figures for the log. Raises RuntimeError when loss or gradient is no finite number."""
         recipe = self.recipe
-        for optimiser, rate in zip(self.optimisers, self.base_rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * recipe.rate_at(self.step)
+        set_rates(self.optimisers, self.base_rates, recipe.rate_at(self.step))
         loss, figures = self.loss(batch.cut(self.share), recipe, self.step, self.share)
         loss.backward()
         advice = f"the last saved state is as it was; go on from it with a smaller rate than {recipe.rate:g}"
         clipped_step(self.sam.parameters(), self.optimisers, loss, self.step, advice, self.share)
         self.step += 1
-        decay = min(recipe.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in self.sam.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
+        move_average(self.average, self.sam, recipe.average, self.step)
         return figures
 
     def enter_stage(self) -> bool:

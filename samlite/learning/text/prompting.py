@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from samlite.fast import use_folded_decoder
 from samlite.learning.initialise import initialise
 from samlite.learning.losses import iou_loss, minimum_over_masks, pairwise_iou, pairwise_mask_loss
-from samlite.learning.optimiser import build_optimisers, clipped_step
+from samlite.learning.optimiser import build_optimisers, clipped_step, full_rates, move_average, set_rates
 from samlite.learning.recipe import check_at_least, normalised, step_generator
 from samlite.learning.text import shapes
 from samlite.learning.text.contrastive import SEEN_NUMBERS, Embeddings
@@ -100,7 +100,7 @@ class TextTrainer:
         self.optimisers = (
             *build_optimisers(self.sam), torch.optim.AdamW(self.helper.parameters(), lr=1.5e-3, weight_decay=0.0)
         )  # fmt: skip
-        self.base_rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
+        self.base_rates = full_rates(self.optimisers)
 
     def scenes(self, step: int) -> shapes.DescribedScenes:
         """The scenes of one step; 3 to 5 objects, in pairs that may be seen."""
@@ -152,16 +152,12 @@ class TextTrainer:
 
     def train_step(self) -> dict[str, float]:
         """One step; figures for the log. Raises RuntimeError when loss or gradient is no finite number."""
-        for optimiser, rate in zip(self.optimisers, self.base_rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * self.recipe.rate_at(self.step)
+        set_rates(self.optimisers, self.base_rates, self.recipe.rate_at(self.step))
         loss, figures = self.loss(self.step)
         loss.backward()
         clipped_step(self.sam.parameters(), self.optimisers, loss, self.step)
         self.step += 1
-        decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in self.sam.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
+        move_average(self.average, self.sam, self.recipe.average, self.step)
         return figures
 
     def train(self, watch: Callable[[int, dict[str, float]], None] | None = None) -> Sam:
