@@ -1,4 +1,4 @@
-"""How much memory this process may still take: what the system says, within the limits of a container around it.
+"""How much memory this process has held, and may still take: what the system says, within the limits of a container.
 
 Needs the standard library alone; where psutil is there, as it is beside Jupyter, it speaks for macOS and Windows.
 """
@@ -6,6 +6,7 @@ Needs the standard library alone; where psutil is there, as it is beside Jupyter
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,24 @@ def memory() -> Memory:
         free = max(0, limit - used) if free is None else min(free, max(0, limit - used))
         swap = swap if swap_limit is None else min(swap, swap_limit)
     return Memory(total, free, swap)
+
+
+def peak_megabytes() -> float | None:
+    """The most (in 2²⁰ bytes) that this process has held at once, None where the system does not say.
+
+    Linux begins the ``ru_maxrss`` of a new program with what the one that started it has held; VmHWM is its own.
+    """
+    try:
+        status = (PROC / "self" / "status").read_text()
+        return round(int(status.split("VmHWM:")[1].split()[0]) / 2**10, 1)
+    except (OSError, IndexError):
+        pass
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
 def _of_the_system() -> Memory:

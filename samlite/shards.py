@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from samlite.files import whole_file
+from samlite.free_memory import peak_megabytes
 
 FORMAT = 1  # of the shards and the manifest
 MANIFEST = "manifest.json"
@@ -211,16 +211,6 @@ def _built(work: Work) -> Callable[[str], dict[str, Any]]:
         _LAST_BUILT.clear()
         _LAST_BUILT.append((work, work.build()))
     return _LAST_BUILT[0][1]
-
-
-def peak_megabytes() -> float | None:
-    """The most memory that this process has held at once, None where the system does not say."""
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return None
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
 def _as_json(value: Any) -> str:

@@ -39,7 +39,8 @@ def add_grade_arguments(parser: argparse.ArgumentParser) -> None:
 def run_grade(arguments: argparse.Namespace) -> int:
     """Print the points of every notebook: 0, also where some could not be graded. Their rows say why."""
     rows = []
-    graded = grade(arguments.notebooks, arguments.seed, arguments.seconds)
+    files = [file for path in arguments.notebooks for file in _named(path)]
+    graded = grade(files, arguments.seed, arguments.seconds)
     for file, group in groupby(graded, key=lambda row: row.file):
         of_one = list(group)
         rows += of_one
@@ -50,6 +51,11 @@ def run_grade(arguments: argparse.Namespace) -> int:
     if arguments.csv:
         write_csv(rows, arguments.csv)
     return 0
+
+
+def _named(path: Path) -> list[Path]:
+    """The files that a name with a star stands for, where the shell has left it as it was: Windows does."""
+    return sorted(path.parent.glob(path.name)) or [path] if "*" in path.name and not path.exists() else [path]
 
 
 def run_slides(arguments: argparse.Namespace) -> int:

@@ -125,7 +125,7 @@ def test_the_manifest_has_every_argument_and_the_weights(done):
 
 def test_processes_give_the_same_bytes_and_a_second_run_none(photos, done, tmp_path):
     summary = annotate_folder(photos, tmp_path, workers=2, photos_per_shard=3, **FEW)
-    assert contents(tmp_path) == contents(done[0]) and summary.peak_megabytes > 100
+    assert contents(tmp_path) == contents(done[0]) and 100 < summary.peak_megabytes < 1500
     again = annotate_folder(photos, tmp_path, workers=1, photos_per_shard=3, **FEW)
     assert again.before == again.shards and contents(tmp_path) == contents(done[0])
 

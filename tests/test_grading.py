@@ -240,6 +240,10 @@ def test_the_two_commands(tmp_path, monkeypatch, capsys):
     assert command_line.main(["handout", "--chapter", "05", "--seed", "7", "-o", str(file)]) == 2
     assert file.read_text(encoding="utf-8") == solved and "answers in it" in capsys.readouterr().err
     assert command_line.main(["grade", str(file), "--csv", str(table)]) == 0
+    asked = []
+    monkeypatch.setattr("samlite.teaching_commands.grade", lambda files, *_: asked.extend(files) or [])
+    assert command_line.main(["grade", str(tmp_path / "home*.ipynb"), str(tmp_path / "none*.ipynb")]) == 0
+    assert asked == [file, tmp_path / "none*.ipynb"], "a star that the shell has left as it was"
     printed = capsys.readouterr().out
     assert "ann.ipynb: 2 of 2 points" in printed and "sum" in printed
     assert len(table.read_text(encoding="utf-8-sig").splitlines()) == 3

@@ -4,6 +4,9 @@ It could not be run on a Mac. In its place every operation of PyTorch on the way
 CPU, where all of it runs, and on the meta device, where what is moved to a device is really moved.
 """
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -103,10 +106,13 @@ def test_places_outside_the_table_get_its_edge():
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=1e-5)
 
 
-def test_the_rest_falls_back_to_the_cpu():
-    import os
-
-    assert samlite.__version__ and os.environ["PYTORCH_ENABLE_MPS_FALLBACK"] in ("0", "1")
+@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("0", "0")])
+def test_the_rest_falls_back_to_the_cpu_unless_told_otherwise(given, used):
+    name = "PYTORCH_ENABLE_MPS_FALLBACK"
+    variables = {key: value for key, value in os.environ.items() if key != name} | ({name: given} if given else {})
+    code = f"import os, samlite; print(os.environ[{name!r}])"
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == used
 
 
 @pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no Apple GPU")

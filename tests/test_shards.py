@@ -21,6 +21,7 @@ from sleepy_work import EXECUTORS, ITEMS, SleepyWork, make_all, some_items
 
 from samlite.annotate import IN_FLIGHT
 from samlite.executors import local_executor
+from samlite.free_memory import peak_megabytes
 from samlite.shards import MANIFEST, ShardError, ShardFolder, _as_json
 
 TESTS = Path(__file__).parent
@@ -274,6 +275,13 @@ def test_shards_are_handed_out_a_few_at_a_time_and_results_are_not_kept(tmp_path
     _, summary = make_all(tmp_path, items, size=1, executor=Counting(1))
     assert summary.photos == len(items) and most <= IN_FLIGHT
     assert len(vars(summary)["named"]) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system's own count is taken")
+def test_a_workers_peak_is_its_own_and_not_its_parents():
+    held = b"x" * 600_000_000  # the worker is started by a process that holds this
+    with local_executor(1) as executor:
+        assert executor.submit(peak_megabytes).result() < 400 < len(held) / 1e6
 
 
 def test_the_recorded_memory_is_flat_from_10_to_1000_photos():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 from jaxtyping import install_import_hook
@@ -23,12 +22,9 @@ class Chapter:
     @property
     def peak_megabytes(self) -> float | None:
         """The most memory that this kernel has held at once, None where the system does not say."""
-        try:
-            import resource  # not on Windows
-        except ImportError:
-            return None
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, kilobytes elsewhere
+        from samlite.free_memory import peak_megabytes  # not before `begin`: its shapes would stay unchecked
+
+        return peak_megabytes()
 
     def __repr__(self) -> str:
         memory = "" if self.peak_megabytes is None else f"; the kernel held {self.peak_megabytes:.0f} MB at most"

@@ -78,7 +78,7 @@ def test_the_first_chapter_runs_and_a_click_shows_its_mask_soon(open_notebook, p
         "encode_milliseconds": round(float(python(page, "canvas.encode_milliseconds")), 1),
         "decode_milliseconds": round(float(python(page, "(canvas.undo(), canvas.decode_milliseconds)[1]")), 1),
         "kernel_peak_megabytes": round(
-            float(python(page, "__import__('resource').getrusage(__import__('resource').RUSAGE_SELF).ru_maxrss / 1024"))
+            float(python(page, "__import__('samlite.free_memory').free_memory.peak_megabytes()"))
         ),
     }
     if os.environ.get("SAMLITE_LATENCY_JSON"):

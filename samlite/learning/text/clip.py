@@ -5,7 +5,7 @@
     predictor.predict(text=clip.embed_text("a red star"))
 
 `ClipEmbeddings` has what a `TextImageModel` has: ``embed_text``, ``embed_images``, ``width``, ``crop_size``, ``name``.
-transformers is an extra: ``pip install "samlite[clip]"``.
+transformers is an extra: ``pip install -e ".[clip]"`` in the folder of the repository.
 
 Letters: X phrases, B crops, E width of an embedding.
 """
