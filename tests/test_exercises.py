@@ -32,12 +32,12 @@ def test_the_worked_solution_passes_and_the_empty_cell_is_not_answered(exercise)
     assert "..." in exercise.starter and len(exercise.starter) < len(exercise.solution)
 
 
-_refusals: dict[tuple[str, str], str] = {}
+_refusals: dict[tuple[int, str], str] = {}
 
 
 def refused(exercise, mistake):
     """What the checker says to this mistake, asked once for all tests: some take seconds."""
-    key = (exercise.title, mistake.name)
+    key = (id(exercise), mistake.name)  # titles and names come up in several chapters
     if key not in _refusals:
         _refusals[key] = refusal(exercise, mistake)
     return _refusals[key]
@@ -50,7 +50,6 @@ def test_every_known_mistake_is_rejected_by_its_name(exercise, mistake):
 
 
 def test_the_page_of_wrong_answers_is_what_the_checkers_say_today(monkeypatch):
-    assert len({(exercise.title, mistake.name) for exercise, mistake in MISTAKES}) == len(MISTAKES)
     monkeypatch.setattr(mutation_table, "refusal", refused)
     assert mutation_table.PAGE.read_text(encoding="utf-8") == mutation_table.page(), (
         "run: python -m samlite.notebook.mutation_table"

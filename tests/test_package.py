@@ -75,7 +75,7 @@ def test_the_released_parts_stand_on_the_documents(part: str) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_imports_run_one_way(path: Path) -> None:
-    """model ← released ← predictor ← learning ← notebook; the command line stands above all of them."""
+    """model ← released ← predictor ← learning ← notebook; commands import any of them, `command_line` none."""
     name = module_name(path)
     forbidden = ["samlite.released"] if name in (*MODEL, "predictor") else []
     if not name.startswith("notebook") and name not in MAY_PRINT:

@@ -139,7 +139,7 @@ class _NoAnswer(BaseException):
 class _Client(NotebookClient):
     """Keeps errors and drops what a notebook prints: nobody reads it, and it may be without end."""
 
-    def output(self, outs: list, msg: dict, display_id: str, cell_index: int) -> Any:
+    def output(self, outs: list, msg: dict, display_id: str | None, cell_index: int) -> Any:
         return super().output(outs, msg, display_id, cell_index) if msg["msg_type"] == "error" else None
 
 
@@ -225,16 +225,16 @@ def _checked(source: str) -> dict[str, str]:
     """NAME.check(EXPRESSION) → {NAME: EXPRESSION}, wherever it stands in a cell; the last one counts."""
     try:
         calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+        calls.sort(key=lambda call: (call.end_lineno, call.end_col_offset))  # as they stand in the cell
+        return {
+            call.func.value.id: ast.unparse([*call.args, *(keyword.value for keyword in call.keywords)][0])
+            for call in calls
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "check" and (call.args or call.keywords)
+            if isinstance(call.func.value, ast.Name)
+        }
     except (SyntaxError, ValueError, MemoryError, RecursionError):  # of the whole cell: its last line alone is read
         lines = source.strip().splitlines()
         return _checked(lines[-1]) if len(lines) > 1 else {}
-    calls.sort(key=lambda call: (call.end_lineno, call.end_col_offset))  # as they stand in the cell
-    return {
-        call.func.value.id: ast.unparse([*call.args, *(keyword.value for keyword in call.keywords)][0])
-        for call in calls
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "check" and (call.args or call.keywords)
-        if isinstance(call.func.value, ast.Name)
-    }
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
