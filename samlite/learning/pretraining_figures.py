@@ -125,10 +125,7 @@ def segmentation_recipe(sizes: dict[str, int], steps: int = 150, seed: int = 0) 
     """A short training of a small SAM around the encoder that was pre-trained."""
     model = {name: value for name, value in sizes.items() if name in ENCODER_SIZES and name != "image_size"}
     stage = Stage(sizes["image_size"], steps, 8)
-    return Recipe(
-        model | DECODER_SIZES, (stage,), favour_ambiguous=3, levels_weight=0.7, clicks=6, warm_up=20, decay=steps // 2,
-        ramp=steps // 2, seed=seed,
-    )  # fmt: skip
+    return Recipe(model | DECODER_SIZES, (stage,), clicks=6, warm_up=20, decay=steps // 2, ramp=steps // 2, seed=seed)
 
 
 def segmentation_after(

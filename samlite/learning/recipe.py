@@ -53,8 +53,8 @@ class Recipe:
     shapes: tuple[int, int] = (2, 28)  # fewest and most in a scene: many small regions, as people see them in photos
     scale: float = 0.9  # of the shapes: half of what people mark in photos covers less than 4 % of the photo
     favour_small: float = 0.1  # the chance that a click means a region falls with this power of its area
-    favour_ambiguous: float = 6.0  # places where the levels are three different regions are clicked so much more often
-    levels_weight: float = 0.9  # of a first click's mask loss: the share that gives each mask its level
+    favour_ambiguous: float = 3.0  # places where the levels are three different regions are clicked so much more often
+    levels_weight: float = 0.7  # of a first click's mask loss: the share that gives each mask its level
     clicks: int = 12  # first clicks an image
     second_round: int = 2  # of them that go on to a second round
     rate: float = 1.0  # share of the full learning rate at which the run begins

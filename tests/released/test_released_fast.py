@@ -221,6 +221,7 @@ def test_no_boxes_no_masks() -> None:
             assert len(logits) == 0 and iou.shape == (0, 3)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated")
 def test_autocast_and_tracing_take_the_plain_path() -> None:
     sam, plain = quick(build("tiny")), build("tiny")
     image = image_for(sam)

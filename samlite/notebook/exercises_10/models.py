@@ -29,8 +29,6 @@ def models() -> list[tuple[Sam, recipe.Batch]]:
     small = document_sam(image_size=32, **{**lesson.MODEL, "width": 24, "depth": 1, "channels": 16}).eval()
     result = []
     for sam, scenes, clicks in ((small, 3, 2), (tiny, 2, 4)):
-        its_recipe = recipe.Recipe(
-            lesson.MODEL, (recipe.Stage(sam.image_size, 1, scenes),), favour_ambiguous=3, clicks=clicks, ramp=10**9
-        )
+        its_recipe = recipe.Recipe(lesson.MODEL, (recipe.Stage(sam.image_size, 1, scenes),), clicks=clicks, ramp=10**9)
         result.append((sam, recipe.make_batch(its_recipe, lesson.HELD_OUT_STEP)))
     return result
