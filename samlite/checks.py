@@ -20,6 +20,7 @@ CELL_SECONDS = 300
 NBVAL = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
 BOOK = "tests/test_book.py"
 PYTEST = ["-m", "pytest", "-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]  # a chapter takes up to 1.7 GB
+
 PARTS = {
     "lint": ["-m", "ruff", "check", "."],
     "unit": [*PYTEST, "tests", "--ignore=tests/browser", f"--ignore={BOOK}"],
@@ -67,6 +68,7 @@ def run_part(python: Path, part: str) -> Outcome:
         variables = environment.child_variables()
         if "-n" in command:
             variables.setdefault("OMP_NUM_THREADS", "1")  # each of the two has a core
+        variables.pop("PYTHONDONTWRITEBYTECODE", None)  # a hundred processes import samlite: compile it once
         code = subprocess.run(command, cwd=environment.ROOT, env=variables).returncode
         counts = read_report(report) if "pytest" in command else (int(code == 0), int(code != 0), 0)
     return judge(part, code, counts, time.monotonic() - started)

@@ -67,11 +67,20 @@ def test_without_image_to_token_attention_the_image_does_not_know_the_prompt(sam
         assert torch.allclose(decoded(5.0), decoded(60.0), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_the_image_embedding_changes_where_the_encoder_does(sam, name):
+    """What an ablation says of itself, for chapter 09 encodes once for all others."""
+    scenery = Scenery.make(sam, 1, 2)
+    before = scenery.encoded(sam)
+    with ABLATIONS[name].off(sam):
+        assert torch.equal(scenery.encoded(sam), before) != ABLATIONS[name].in_encoder
+
+
 def test_scenery_is_always_the_same_and_a_perfect_model_would_be_right(sam):
     one, again = Scenery.make(sam, 2, 3), Scenery.make(sam, 2, 3)
     assert torch.equal(one.images, again.images) and torch.equal(one.truths, again.truths)
     assert one.points.shape == (6, 1, 2) and one.rough.shape == (6, 1, 32, 32)
-    assert 0 <= one.quality(sam) <= 1
+    assert 0 <= one.quality(sam) == one.quality(sam, one.encoded(sam)) <= 1
 
     class Knows(Sam):
         def __init__(self):

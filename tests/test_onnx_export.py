@@ -119,6 +119,8 @@ def test_the_command_writes_and_checks(tmp_path, monkeypatch, capsys) -> None:
 
 def test_a_file_of_weights_is_written_where_it_was_asked_for(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(export_command, "trained_model", lambda name, checkpoint=None: model("document"))
+    monkeypatch.setattr(export_command, "export_decoder", lambda sam, path, one_mask: path.write_bytes(b"a decoder"))
+    monkeypatch.setattr(export_command, "largest_difference", lambda *_: 0.0)
     name = str(tmp_path / "runs" / "mine.safetensors")
     assert main(["export", name, "--part", "decoder", "-o", str(tmp_path / "new")]) == 0
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["mine_decoder.onnx"]

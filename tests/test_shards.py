@@ -211,7 +211,7 @@ if __name__ == "__main__":
 """
 
 # How often each is killed. SAMLITE_TEST_KILLS=20 does it that often to all of them: Dask and Ray take seconds to start.
-KILLS = {"processes": 20, "dask": 3, "ray": 3}
+KILLS = {"processes": 20, "dask": 2, "ray": 2}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process group")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange, repeat
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from samlite.learning import simulate
@@ -100,6 +101,11 @@ class Ablation:
     what: str
     off: Callable[[Sam], AbstractContextManager[None]]
 
+    @property
+    def in_encoder(self) -> bool:
+        """Whether it changes the image embedding; what comes later in the document leaves that as it is."""
+        return self.section.startswith("1.5.")
+
 
 def _every(sam: Sam, name: str) -> list[nn.Module]:
     return [getattr(block, name) for block in sam.mask_decoder.blocks]
@@ -169,9 +175,17 @@ class Scenery:
         return cls(sam.normalise(made.images), rearrange(points, "b p xy -> (b p) 1 xy"), rough, truths, prompts)
 
     @torch.no_grad()
-    def quality(self, sam: Sam, with_mask: bool = False) -> float:
-        """Mean IoU of the best candidate for a click (and a rough mask) against what was meant."""
-        embedding = sam.encode_image(self.images)
+    def encoded(self, sam: Sam) -> Float[Tensor, "b c g g"]:
+        """The scenes' image embedding, which all prompts share."""
+        return sam.encode_image(self.images)
+
+    @torch.no_grad()
+    def quality(self, sam: Sam, embedding: Float[Tensor, "b c g g"] | None = None, with_mask: bool = False) -> float:
+        """Mean IoU of the best candidate for a click (and a rough mask) against what was meant.
+
+        ``embedding`` spares the encoder, where nothing in it has changed since ``encoded``.
+        """
+        embedding = self.encoded(sam) if embedding is None else embedding
         foreground = torch.ones(len(self.points), 1, dtype=torch.long)
         many = repeat(embedding, "b c y x -> (b p) c y x", p=self.prompts)
         logits, _ = sam.decode_masks(many, self.points, foreground, mask=self.rough if with_mask else None)

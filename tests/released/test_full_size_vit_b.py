@@ -1,4 +1,4 @@
-"""The released ViT-B at full size, with random weights: the official numbers, other people's, the fast paths, a file.
+"""The released ViT-B at full size, with random weights: the official numbers, the fast paths, a file.
 
 One model for all of them, for its weights and its embedding take seconds.
 """
@@ -45,15 +45,6 @@ def test_the_official_numbers(vit_b):
             logits, iou = decode_all_four(vit_b.sam, vit_b.embedding, given)
         assert relative_difference(logits[..., ::8, ::8], expected[f"{key}low_res4_s8"]) < LOGITS
         assert difference(iou, expected[f"{key}iou4"]) < IOU
-
-
-def test_another_implementation(vit_b):
-    pytest.importorskip("transformers", reason="`python -m samlite test` installs transformers")
-    from test_released_transformers import compare
-
-    from samlite.released.transformers_names import transformers_sam
-
-    compare(vit_b.sam, transformers_sam(vit_b.sam), vit_b.image, vit_b.embedding, **given_prompts(vit_b.sam))
 
 
 def test_the_fast_paths(vit_b):
