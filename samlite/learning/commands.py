@@ -83,8 +83,11 @@ def run_train(args: argparse.Namespace) -> int:
     if args.within is not None:
         recipe = _within(recipe, args.within, device, share, run)
     start = load_document_sam(args.init) if args.init else None
-    if start is not None and (found := document_sizes(start)) != recipe.model:
-        raise ValueError(f"{args.init} holds a model of other sizes, {found}: this recipe goes on from {recipe.model}")
+    if start is not None and not can_start(found := document_sizes(start), recipe):
+        raise ValueError(
+            f"{args.init} holds a model of other sizes, {found}: this recipe goes on from {recipe.model}, or from a "
+            "smaller depth of the encoder"
+        )
     trainer = Trainer(recipe, device, start, share)
     trainer.history = {
         "started from": str(args.init) if args.init else "nothing",
@@ -127,6 +130,11 @@ def run_train(args: argparse.Namespace) -> int:
         save_weights(trainer.averaged(), recipe.model, TINY_WEIGHTS, training)
         print(f"shipped as {TINY_WEIGHTS}; now its card: {CARD_COMMAND}")
     return 0
+
+
+def can_start(sizes: dict[str, int], recipe: Recipe) -> bool:
+    """Whether a model of these ``document_sizes`` can become the recipe's: it may be shallower, and nothing else."""
+    return sizes | {"depth": max(sizes["depth"], recipe.model["depth"])} == recipe.model
 
 
 def _within(recipe: Recipe, minutes: float, device: str, share: Share, run: Path) -> Recipe:

@@ -30,6 +30,28 @@ def initialise_encoder(encoder: ImageEncoder, images: Float[Tensor, "b 3 size si
         mimic(block.attention)
 
 
+def deepened_state(state: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
+    """A model's state dict for an encoder of ``depth`` blocks, which at first answers just as the old one did.
+
+    New blocks stand evenly between the old ones, each a copy of the one before it whose two last layers are zero: it
+    adds nothing until it has learned to (Wu et al., "LLaMA Pro", 2024). Raises ValueError when ``depth`` is smaller
+    than the old one.
+    """
+    start = "image_encoder.blocks."
+    rest = {name: value for name, value in state.items() if not name.startswith(start)}
+    old = 1 + max(int(name.removeprefix(start).split(".")[0]) for name in state.keys() - rest.keys())
+    if depth < old:
+        raise ValueError(f"an encoder of {old} blocks does not become one of {depth}: at least {old} are needed")
+    for new in range(depth):
+        source = new * old // depth
+        is_copy = new > 0 and (new - 1) * old // depth == source
+        for name in [name for name in state if name.startswith(f"{start}{source}.")]:
+            last = name.removeprefix(f"{start}{source}.")
+            adds = last.startswith(("attention.output_projection.", "mlp.layers.1."))
+            rest[f"{start}{new}.{last}"] = torch.zeros_like(state[name]) if is_copy and adds else state[name].clone()
+    return rest
+
+
 def whiten_patches(projection: nn.Linear, patches: Float[Tensor, "b l v"]) -> None:
     """The patch projection becomes the main directions of real patches (B, L, 3·P·P), each of the same variance."""
     flat = rearrange(patches, "b l v -> (b l) v")

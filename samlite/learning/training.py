@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from samlite.fast import use_folded_decoder
 from samlite.files import whole_file
 from samlite.learning.affinity import AffinityHead
-from samlite.learning.initialise import initialise
+from samlite.learning.initialise import deepened_state, initialise
 from samlite.learning.objective import TrainingLoss
 from samlite.learning.optimiser import build_optimisers, clipped_step, full_rates, move_average, set_rates
 from samlite.learning.recipe import SCHEDULE, Batch, Recipe, Stage, batches, make_batch
@@ -30,6 +30,7 @@ from samlite.sam import Sam, document_sam
 class Trainer:
     """A model in training with all that it takes to go on later: ``save`` and ``load`` lose nothing.
 
+    ``start_from`` may have a shallower encoder and another input size than the recipe: both are made to fit.
     In one of several processes (``share``) it learns from a part of each batch, and is the same model in all of them.
     """
 
@@ -49,7 +50,8 @@ class Trainer:
         if start_from is None:
             initialise(self.sam, make_batch(recipe, 0).images)
         else:
-            self.sam.load_state_dict(resized_state(start_from.state_dict(), self.sam))
+            state = deepened_state(start_from.state_dict(), recipe.model["depth"])
+            self.sam.load_state_dict(resized_state(state, self.sam))
         self.sam.to(device).train()
         self.affinity = AffinityHead(recipe.model["channels"]).to(device)
         self.average = {name: value.clone() for name, value in self.sam.state_dict().items()}

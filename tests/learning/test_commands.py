@@ -16,7 +16,7 @@ from PIL import Image
 
 from samlite.command_line import main
 from samlite.learning import commands
-from samlite.learning.recipe import Recipe, Stage
+from samlite.learning.recipe import TINY, Recipe, Stage
 from samlite.learning.weights import read_training, runs_of
 from samlite.registry import TINY_WEIGHTS
 
@@ -206,6 +206,13 @@ def test_a_second_interrupt_writes_no_weights(short_recipe, tmp_path, monkeypatc
 def test_options_of_a_stage_need_its_steps(short_recipe, words, tmp_path):
     with pytest.raises(ValueError, match=f"{words[0]} is of the stage that --steps makes: give --steps, too"):
         commands.run_train(parse(commands.add_train_arguments, "tiny", "--run", str(tmp_path), *words))
+
+
+def test_a_shallower_encoder_can_start_a_deeper_one_and_nothing_else_may_differ():
+    sizes = TINY.model
+    assert commands.can_start(sizes, TINY) and commands.can_start(sizes | {"depth": 2}, TINY)
+    for other in ({"depth": sizes["depth"] + 1}, {"width": 64}, {"depth": 2, "channels": 32}, {"text_width": 8}):
+        assert not commands.can_start(sizes | other, TINY), other
 
 
 def test_weights_of_other_sizes_are_refused_in_a_sentence(short_recipe, tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from samlite.learning.initialise import deepened_state
 from samlite.learning.optimiser import Muon, build_optimisers, orthogonalise
 from samlite.learning.recipe import Recipe, Stage, make_batch
 from samlite.learning.resume import forget_after
@@ -205,6 +206,32 @@ def test_a_larger_input_keeps_the_function():
     for before, after in (encoders, prompts):  # (row, column, channel)
         torch.testing.assert_close(after[1::3, 1::3], before)  # the cells whose centres both grids share
         assert not torch.equal(after[1, 1], after[1, 2])  # between them it is interpolated, not repeated
+
+
+def test_a_deeper_encoder_keeps_the_function_and_learns_in_its_new_blocks(tmp_path):
+    torch.manual_seed(5)
+    shallow = document_sam(image_size=32, **MODEL | {"depth": 2}).eval()
+    recipe = replace(SHORT, model=MODEL | {"depth": 5})
+    trainer = Trainer(recipe, start_from=shallow)
+    image = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(trainer.averaged().image_encoder(image), shallow.image_encoder(image))
+    trainer.train_step(make_batch(recipe, 0))
+    silent = [block.mlp.layers[1].weight.abs().max().item() for block in trainer.sam.image_encoder.blocks]
+    assert min(silent) > 0, "a new block whose last layer stays zero"
+    with pytest.raises(ValueError, match="an encoder of 2 blocks does not become one of 1: at least 2 are needed"):
+        deepened_state(shallow.state_dict(), 1)
+
+
+@pytest.mark.parametrize("old, new, source", [(6, 9, [0, 0, 1, 2, 2, 3, 4, 4, 5]), (2, 2, [0, 1]), (1, 3, [0, 0, 0])])
+def test_new_blocks_stand_evenly_between_the_old(old, new, source):
+    name = "image_encoder.blocks.{}.mlp.layers.{}.bias"
+    state = {name.format(block, layer): torch.tensor([block + 1.0]) for block in range(old) for layer in (0, 1)}
+    deeper = deepened_state({**state, "image_encoder.norm.bias": torch.ones(1)}, new)
+    assert [int(deeper[name.format(block, 0)]) - 1 for block in range(new)] == source
+    is_new = [block > 0 and source[block] == source[block - 1] for block in range(new)]
+    assert [int(deeper[name.format(block, 1)]) == 0 for block in range(new)] == is_new
+    assert len(deeper) == 2 * new + 1
 
 
 def test_orthogonalise_makes_singular_values_alike():
