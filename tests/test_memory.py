@@ -267,26 +267,26 @@ MEASURE = """
 import torch
 from samlite import document_sam, released_sam, sam_model_registry
 from samlite.fast import use_fast_paths
-from samlite.learning.measure import peak_megabytes
+from samlite.learning.measure import megabytes_of
 from samlite.memory import FIRST_USE, encoding_bytes
 for sam in ({models}):
     image = torch.zeros({pictures}, 3, sam.image_size, sam.image_size)
     with torch.no_grad():
-        peak_megabytes(lambda: sam.encode_image(sam.normalise(image)))  # kernels, for the first time
-        peak = peak_megabytes(lambda: sam.encode_image(sam.normalise(image)))
+        megabytes_of(lambda: sam.encode_image(sam.normalise(image)))  # kernels, for the first time
+        peak = megabytes_of(lambda: sam.encode_image(sam.normalise(image)))
     print((encoding_bytes(sam, {pictures}) - FIRST_USE) / 2**20, peak)
 """
 LOAD = """
 import os, sys, torch
 from pathlib import Path
 from samlite import released_sam
-from samlite.learning.measure import peak_megabytes
+from samlite.learning.measure import megabytes_of
 from samlite.released.key_map import to_official
 small, sizes, path = {small}, {sizes}, Path(sys.argv[1])
 for each in (small, sizes):
     torch.save(to_official(released_sam(**each).state_dict()), path)
     loaded = []
-    peak = peak_megabytes(lambda: loaded.append(released_sam(**each, checkpoint=path)))
+    peak = megabytes_of(lambda: loaded.append(released_sam(**each, checkpoint=path)))
 print(path.stat().st_size / 2**20, peak)
 """
 linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="this system does not count peaks anew")

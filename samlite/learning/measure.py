@@ -96,7 +96,7 @@ def version(package: str) -> str | None:
         return None
 
 
-def peak_megabytes(call: Callable[[], object]) -> float | None:
+def megabytes_of(call: Callable[[], object]) -> float | None:
     """The most that the process held during one call beyond what it held before, in MiB, where the system says it."""
     return _with_memory(call)[1]
 

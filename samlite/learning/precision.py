@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from samlite.learning.measure import interleaved, machine, peak_megabytes
+from samlite.learning.measure import interleaved, machine, megabytes_of
 from samlite.memory import encoding_bytes, weight_bytes
 from samlite.precision import MODES
 from samlite.predictor import SamPredictor
@@ -128,7 +128,7 @@ def needs(name: str, measured: bool = False) -> dict[str, Any]:
         sam = sam_model_registry[name]()
         image = torch.zeros(1, 3, sam.image_size, sam.image_size)
         with torch.no_grad():
-            row["measured_mib"] = peak_megabytes(lambda: sam.encode_image(sam.normalise(image)))
+            row["measured_mib"] = megabytes_of(lambda: sam.encode_image(sam.normalise(image)))
     return row
 
 
