@@ -223,7 +223,7 @@ def test_no_notebook_stops_the_batch(rows):
 
 def test_a_notebook_that_never_ends_is_cut_off(tmp_path):
     student(tmp_path, "loops", {"choose_the_mask": "while True:\n    pass"})
-    found = list(grade([tmp_path / "loops.ipynb"], seconds=20))
+    found = list(grade([tmp_path / "loops.ipynb"], seconds=12))
     assert found[-1].verdict in ("failed", "missing") and not found[-1].points
 
 
