@@ -5,6 +5,7 @@ import ast
 import os
 import shutil
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def test_an_environment_that_has_everything_is_used_as_it_is(monkeypatch: pytest
     monkeypatch.setattr(environment, "inside_own_environment", lambda: False)
     monkeypatch.setattr(environment, "_install", lambda *_: pytest.fail("nothing needs to be installed"))
     assert environment.python_for("lab") == Path(sys.executable)
+
+
+def test_what_was_installed_is_compiled_but_for_the_tests_of_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(environment, "environment_folder", lambda: tmp_path / "own")
+    venv.create(tmp_path / "own")
+    (packages,) = (tmp_path / "own").rglob("site-packages")
+    (packages / "one" / "tests").mkdir(parents=True)
+    for name in ("one/good.py", "one/tests/other.py"):
+        (packages / name).write_text("answer = 42\n")
+    (packages / "one" / "bad.py").write_text("{{ a template }} of a package\n")
+    environment._compile()
+    assert {path.name.split(".")[0] for path in packages.rglob("*.pyc")} == {"good"}
 
 
 def test_what_is_missing_is_installed_for_the_python_that_runs() -> None:
