@@ -34,7 +34,7 @@ def deepened_state(state: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
     """A model's state dict for an encoder of ``depth`` blocks, which at first answers just as the old one did.
 
     New blocks stand evenly between the old ones, each a copy of the one before it whose two last layers are zero: it
-    adds nothing until it has learned to (Wu et al., "LLaMA Pro", 2024). Raises ValueError when ``depth`` is smaller
+    adds nothing until it has learned to (Wu et al., 2024, "LLaMA Pro"). Raises ValueError when ``depth`` is smaller
     than the old one.
     """
     start = "image_encoder.blocks."

@@ -70,6 +70,7 @@ def test_the_first_chapter_runs_and_a_click_shows_its_mask_soon(open_notebook, p
         page.wait_for_function("() => !document.querySelector('.samlite-code').textContent.includes('.predict(')")
         page.wait_for_timeout(50)
     assert None not in times, "a click whose mask never came"
+    assert page.problems == [] and root.locator(".samlite-error").inner_text() == ""
     result = {
         "what": "click to visible mask in JupyterLab, headless Chromium, photo of 600×400, the model that ships",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",

@@ -1,7 +1,8 @@
 """Every chapter with a prompt canvas, opened in JupyterLab as it is committed: a click, and its mask is seen.
 
 Only what a canvas needs is run, in the order of the chapter: the cells that bind the names that it uses, and the names
-that those use. That every chapter runs as a whole is tested elsewhere, and takes longer.
+that those use. That every chapter runs as a whole is tested elsewhere, and takes longer. The canvas of the first
+chapter is clicked in test_canvas_latency.py.
 """
 
 import ast
@@ -65,7 +66,7 @@ def test_the_first_chapters_have_a_canvas():
     assert {path.name[:2] for path in CHAPTERS} >= {"00", "01", "02", "03"}
 
 
-@pytest.mark.parametrize("path", CHAPTERS[1:], ids=lambda path: path.stem)  # 00 is clicked in test_canvas_latency.py
+@pytest.mark.parametrize("path", CHAPTERS[1:], ids=lambda path: path.stem)
 def test_a_click_in_the_chapter_shows_its_mask(path, show, python, screenshots):
     cells = code_cells(path)
     page = show(path.name, nbformat.read(path, as_version=4), only=needed(cells))
