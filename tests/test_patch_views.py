@@ -111,6 +111,17 @@ def test_a_choice_of_the_browser_is_answered(views):
     assert "in block 2, head 1" in explorer.describe().lower() and not reply["error"]
 
 
+def test_likeness_by_encoder_block_follows_the_block(views):
+    explorer = PatchExplorer(views, row=3, column=2, block=0, step="encoder_block")
+    maps = [explorer.reply["similarity"]]
+    explorer.look(block=2)
+    maps.append(explorer.reply["similarity"])
+    assert maps[0] != maps[1] and "By encoder block 2, " in explorer.describe()
+    shown = eval(explorer.code.splitlines()[2], {"views": views})
+    assert torch.equal(shown, views.similarity(3, 2, "encoder_block", 2))
+    assert explorer.figure().subfigs[0].axes[2].get_title() == "likeness, encoder block 2"
+
+
 def test_its_code_gives_what_is_shown(views):
     explorer = PatchExplorer(views, row=6, column=1, block=1, head=3)
     vector, attention, similarity = (eval(line, {"views": views}) for line in explorer.code.splitlines())

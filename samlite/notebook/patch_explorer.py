@@ -112,8 +112,8 @@ class PatchExplorer(Explorer):
         heads = "mean of heads" if self.chosen_head is None else f"head {self.head}"
         weights = views.attention(*patch, self.block, self.chosen_head)
         plots.map_over_photo(attention, views.input_picture, weights, patch, f"attention, block {self.block}, {heads}")
-        similarity = views.similarity(*patch, self.step)
-        title = f"likeness, {self.step.replace('_', ' ')}"
+        similarity = views.similarity(*patch, self.step, self.block)
+        title = f"likeness, {_named(self.step, self.block)}"
         plots.map_over_photo(likeness, views.input_picture, similarity, patch, title, diverging=True)
         plots.draw_planes(below, views.vector(*patch), views.pixels(*patch))
         return figure
@@ -121,12 +121,13 @@ class PatchExplorer(Explorer):
     def _see(self, row: int, column: int, block: int, head: int, step: str) -> dict[str, object]:
         views, chosen_head = self.views, None if head == MEAN_OF_HEADS else head
         attention = views.attention(row, column, block, chosen_head)
-        similarity = views.similarity(row, column, step)
+        similarity = views.similarity(row, column, step, block)
         vector = views.vector(row, column)
         peak = [int(place) for place in divmod(int(attention.argmax()), views.grid_size)]
         here = float(attention[row, column])
         rows, columns = views.photo_grid
         padding = row >= rows or column >= columns
+        of_block = f", block={block}" if step == "encoder_block" else ""
         of_head = "all heads" if chosen_head is None else f"head {head}"
         return {
             "attention": coloured((attention / attention.max()).sqrt(), style.SEQUENTIAL),
@@ -138,16 +139,21 @@ class PatchExplorer(Explorer):
                 f"Patch in row {row}, column {column}{' (padding, no part of the photo)' if padding else ''}. In block "
                 f"{block}, {of_head}, it attends most to row {peak[0]}, column {peak[1]}, with "
                 f"{float(attention.max()):.1%} of its attention; to itself with {here:.1%}. By "
-                f"{step.replace('_', ' ')}, {float((similarity[:rows, :columns] > 0.5).float().mean()):.0%} of the "
+                f"{_named(step, block)}, {float((similarity[:rows, :columns] > 0.5).float().mean()):.0%} of the "
                 "photo's patches are like it (cosine above 0.5)."
             ),
             "code": (
                 f"views.vector({row}, {column})\n"
                 f"views.attention({row}, {column}, block={block}, head={chosen_head})\n"
-                f"views.similarity({row}, {column}, step={step!r})"
+                f"views.similarity({row}, {column}, step={step!r}{of_block})"
             ),
             "error": "",
         }
+
+
+def _named(step: str, block: int) -> str:
+    """A step of ``STEPS_TO_COMPARE`` in words: "encoder block 2", "image embedding"."""
+    return f"encoder block {block}" if step == "encoder_block" else step.replace("_", " ")
 
 
 def _planes(vector: Float[Tensor, " values"], side: int) -> Float[Tensor, "3 p p"]:

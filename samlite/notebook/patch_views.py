@@ -121,7 +121,7 @@ class PatchViews:
         """
         if step not in STEPS_TO_COMPARE:
             raise ValueError(f"step is {step!r}: choose one of {', '.join(STEPS_TO_COMPARE)}")
-        tensor = self.ledger.all(step)[block].tensor[0].cpu()
+        tensor = self.ledger.all(step)[block if step == "encoder_block" else -1].tensor[0].cpu()
         if step == "image_embedding":
             return tensor.permute(1, 2, 0)  # it has its channels in front
         return tensor.reshape(self.grid_size, self.grid_size, -1)
