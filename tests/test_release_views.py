@@ -38,6 +38,7 @@ def test_the_global_blocks_are_those_of_the_release():
     for known in CHECKPOINTS.values():
         assert global_blocks(known.sizes["depth"]) == set(known.sizes["global_blocks"])
     assert global_blocks(6) == {1, 3, 5} and global_blocks(1) == {0} and global_blocks(2) == {1}
+    assert global_blocks(9) == {2, 4, 6, 8}
 
 
 @pytest.mark.parametrize("name", SWAPS)

@@ -81,8 +81,8 @@ def _cells(points: np.ndarray, original_size: Size, image_size: int, grid_size: 
 
 def _cells_with(
     points: np.ndarray, original_size: Size, image_size: int, grid_size: int, *,
-    half: float = 0.5, swapped: bool = False, by_short_side: bool = False, stretched: bool = False, scaled: bool = True,
-    first: int = 0, whole: Callable[[np.ndarray], np.ndarray] = np.floor, low_res: bool = False,
+    before: float = 0.0, half: float = 0.5, swapped: bool = False, by_short_side: bool = False, stretched: bool = False,
+    scaled: bool = True, first: int = 0, whole: Callable[[np.ndarray], np.ndarray] = np.floor, low_res: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """The cells by arithmetic, with switches for what easily goes wrong."""
     old_height, old_width = original_size
@@ -92,7 +92,7 @@ def _cells_with(
         height = width = image_size
     scale = np.array([width / old_width, height / old_height]) if scaled else 1.0
     patch = image_size / grid_size / (4 if low_res else 1)
-    cells = whole((points * scale + half) / patch).astype(int) + first
+    cells = whole(((points + before) * scale + half) / patch).astype(int) + first
     return cells if swapped else cells[:, ::-1]
 
 
@@ -103,10 +103,10 @@ find_the_cells = Exercise(
     minutes=10,
     question="""
 You get `points` `(N, 2)`, (x, y) in pixels of a photo of `original_size` = (height, width). The photo is resized so
-that its longest side is `image_size`; both new sides are rounded to whole pixels. Then it is padded at the right or
-at the bottom to a square, and the square is cut into `grid_size` × `grid_size` cells. In the input frame (0, 0) is the
-*centre* of the first pixel. In which cells do the points lie? Return whole numbers `(N, 2)`, and mind the order: row,
-column, as an array is indexed.
+that its longest side is `image_size`; both new sides are rounded to whole pixels. Points go to the input frame by
+x · scale, each axis by new side / old side. Then the photo is padded at the right or at the bottom to a square, and the
+square is cut into `grid_size` × `grid_size` cells. In the input frame (0, 0) is the *centre* of the first pixel. In
+which cells do the points lie? Return whole numbers `(N, 2)`, and mind the order: row, column, as an array is indexed.
 """,
     code="""
 def cells(points, original_size, image_size, grid_size):
@@ -127,11 +127,12 @@ find_the_cells.check(cells)
     expected=_cells,
     stages=[
         # (402.8, 300) lies in column 43 where the new sides are whole, and in 42 with one scale for both axes
+        # (187, 33) lies in column 19, and in 20 by the rule for pictures
         # 14.75 and 29.8 lie half a pixel before the border of two cells, once they are in the input frame
         Stage("a wide photo, a small model", lambda: (
             np.array([[14.75, 40], [71, 29.8], [0, 0], [89, 59]]), (60, 90), 96, 12)),
         Stage("a tall photo, the full size", lambda: (
-            np.array([[100, 480], [413, 7], [399, 599], [250.4, 33], [402.8, 300]]), (600, 420), 1024, 64)),
+            np.array([[100, 480], [413, 7], [399, 599], [250.4, 33], [402.8, 300], [187, 33]]), (600, 420), 1024, 64)),
     ],
     mistakes=[
         Mistake("x and y swapped", "Row first: y chooses the row, x the column.", partial(_cells_with, swapped=True)),
@@ -139,6 +140,8 @@ find_the_cells.check(cells)
                 partial(_cells_with, by_short_side=True)),
         Mistake("half a pixel forgotten", "(0, 0) is the centre of the first pixel, so the frame begins at −0.5: add "
                 "half a pixel before you divide.", partial(_cells_with, half=0.0)),
+        Mistake("half a pixel too early", "That is the rule for pictures. Prompts are scaled first, and the half pixel "
+                "is one of the input frame.", partial(_cells_with, before=0.5, half=0.0)),
         Mistake("padding forgotten", "Both sides are scaled alike; the short side does not fill the square.",
                 partial(_cells_with, stretched=True)),
         Mistake("not resized", "The points are in pixels of the photo, the cells cover pixels of the input frame.",
@@ -181,10 +184,10 @@ def _find_cells_by_hand(points: np.ndarray, size: Size, image_size: int, grid_si
         question=fill(
             """
 A photo is $width pixels wide and $height high. It is resized so that its longest side is $image_size; both new sides
-are rounded to whole pixels. Then it is padded at the right or at the bottom to a square, and the square is cut into
-$grid_size × $grid_size cells. In the input frame (0, 0) is the *centre* of the first pixel. Three pixels are clicked,
-as (x, y) in the photo: $points. In which cells do they lie? Write whole numbers, and mind the order: (row, column), as
-an array is indexed.
+are rounded to whole pixels. Points go to the input frame by x · scale, each axis by new side / old side. Then the photo
+is padded at the right or at the bottom to a square, and the square is cut into $grid_size × $grid_size cells. In the
+input frame (0, 0) is the *centre* of the first pixel. Three pixels are clicked, as (x, y) in the photo: $points. In
+which cells do they lie? Write whole numbers, and mind the order: (row, column), as an array is indexed.
 """,
             points=", ".join(f"{name} = ({x}, {y})" for name, (x, y) in zip(names, points.tolist(), strict=True)),
             **numbers,

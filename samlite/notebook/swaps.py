@@ -49,7 +49,7 @@ def swapped(sam: Sam, name: str) -> Sam:
 
 
 def global_blocks(depth: int) -> set[int]:
-    """The blocks without windows: four, spread evenly to the last, as released; in a small encoder every other one."""
+    """The blocks without windows: four, spread evenly to the last, as released; at most every other one."""
     count = max(1, min(4, depth // 2))
     return {-(-depth * part // count) - 1 for part in range(1, count + 1)}
 

@@ -35,8 +35,8 @@ cut_it_out = Exercise(
     minutes=6,
     question="""
 A mask says which pixels belong to the object. Make a picture of it that can be laid on another photo: take `photo`
-(H, W, 3) and `mask` (H, W) and return (H, W, 4), red, green, blue and *alpha*. Alpha is 255 where the object is and 0
-elsewhere; the colours of the photo stay as they are, everywhere.
+(H, W, 3) and `mask` (H, W) and return (H, W, 4) of uint8, as the photo is: red, green, blue and *alpha*. Alpha is 255
+where the object is and 0 elsewhere; the colours of the photo stay as they are, everywhere.
 """,
     code="""
 def cut_out(photo, mask):
@@ -70,6 +70,7 @@ cut_it_out.check(cut_out)
     hints=[
         "`mask[..., None]` has a last axis of length 1.",
         "`np.concatenate([...], axis=-1)` puts a fourth number behind the three of each pixel.",
+        "`.astype(np.uint8)` makes bytes of alpha; without it all four become int64, and no PNG can be made of them.",
     ],
     explanation="""
 This is the whole of "background removal" once there is a mask. In a PNG file such a picture keeps its transparency.

@@ -135,32 +135,33 @@ STEPS_ASKED = (
 
 @cache
 def _what_changes() -> dict[str, bool]:
-    """A click, and another click on the same photo: asked of tiny."""
+    """A click, and the same click with the first answer as mask prompt: asked of tiny."""
     predictor = SamPredictor(tiny())
     photo = skimage.data.coffee()
     first = follow(predictor, photo, point_coords=[(290, 165)], point_labels=[1])
-    second = follow(predictor, photo, point_coords=[(100, 330)], point_labels=[1])
+    logits = first["low_res_logits"].tensor[0, :1].numpy()
+    second = follow(predictor, photo, point_coords=[(290, 165)], point_labels=[1], mask_input=logits)
     changed = changed_steps(first, second)
     return {step: changed[step] for step in STEPS_ASKED}
 
 
 say_what_changes = Exercise(
     name="say_what_changes",
-    title="What changes with the click?",
+    title="What changes with a mask prompt?",
     difficulty=2,
     minutes=8,
     question="""
-The same photo, a click, and then a click somewhere else. For which of these steps do the numbers change? Write True or
-False behind each. (No mask prompt is given.)
+The same photo and the same click, once alone and once with a candidate of the first answer as mask prompt. For which of
+these steps do the numbers change? Write True or False behind each.
 """,
     code="""
 changes = {
     # <answer: "image_embedding": ..., "image_positions": ..., "sparse_prompt_tokens": ..., "prompted_image": ...,>
     "image_embedding": False,
     "image_positions": False,
-    "sparse_prompt_tokens": True,
-    "prompted_image": False,
-    "token_sequence": True,
+    "sparse_prompt_tokens": False,
+    "prompted_image": True,
+    "token_sequence": False,
     "decoded_image": True,
     "low_res_logits": True,
     "iou_predictions": True,
@@ -175,23 +176,23 @@ say_what_changes.check(changes)
     mistakes=[
         Mistake("the photo is read again", "The image encoder gets the photo alone; no prompt changes what it makes.",
                 lambda: {"image_embedding": True}),
-        Mistake("positions follow the click", "The code of the grid's places is the same for every photo and prompt.",
+        Mistake("positions follow the prompt", "The code of the grid's places is the same for every photo and prompt.",
                 lambda: {"image_positions": True}),
-        Mistake("points are added to the map", "Only a mask prompt is added to the image embedding. Points are tokens.",
-                lambda: {"prompted_image": True}),
+        Mistake("the mask comes in later", "It is added to the image embedding: that sum is the prompted image.",
+                lambda: {"prompted_image": False}),
         Mistake("the map stays as it was", "In every two-way block the image looks at the tokens, too: what the "
                 "decoder makes of the photo depends on the prompt.", lambda: {"decoded_image": False}),
-        Mistake("tokens are learned constants", "The output tokens are, when they start. The prompt tokens beside them "
-                "are not.", lambda: {"sparse_prompt_tokens": False, "token_sequence": False}),
+        Mistake("a mask is a token", "A mask prompt is dense: it adds no token, and changes none before the decoder.",
+                lambda: {"sparse_prompt_tokens": True, "token_sequence": True}),
         Mistake("one IoU for all prompts", "Each prompt gets masks of its own, and a prediction for each of them.",
                 lambda: {"low_res_logits": False, "iou_predictions": False}),
     ],
     hints=[
-        "Which of the steps happen before the prompt is known?",
+        "Which of the steps happen before the prompt is known? Which belong to the click alone?",
         "`image_to_token_attention` is the fourth stage of a block: who looks at whom?",
     ],
     explanation="""
-Everything up to the prompted image is the photo's alone and can be kept. From the first two-way block on both streams
-carry both.
+A mask prompt meets the photo before the first block, in the prompted image. The tokens know nothing of it until they
+look at the image.
 """,
 )  # fmt: skip

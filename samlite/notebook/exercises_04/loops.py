@@ -30,7 +30,7 @@ class _Model:
         self.last: np.ndarray | None = None
 
     def __call__(self, points: Any, labels: Any, mask_input: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        if len(points) != self.answered + 1:
+        if len(points) != self.answered + 1 or (self.last is None and mask_input is not None):
             self.radius = 5
         elif self.last is not None and mask_input is None:
             self.radius = 4
@@ -47,10 +47,11 @@ class _Model:
 def _correct(
     ask: Callable[..., Any], truth: np.ndarray, good_enough: float, most_clicks: int, *, trusted: bool = False,
     forget: bool = False, no_logits: bool = False, first_logits: bool = False, late: bool = False,
-    strict_label: bool = False,
+    strict_label: bool = False, spent: bool = False, early: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Stage 2 for one region, with switches for what easily goes wrong."""
-    mask, logits, points, labels, iou = np.zeros_like(truth), None, [], [], 0.0
+    mask, points, labels, iou = np.zeros_like(truth), [], [], 0.0
+    logits = np.zeros((1, *truth.shape)) if early else None
     while len(points) < most_clicks and iou < good_enough:
         x, y, label = correcting_click(mask, truth)
         points, labels = [*points, (x, y)], [*labels, 1 if strict_label else label]
@@ -61,7 +62,7 @@ def _correct(
         mask, iou = masks[best], float(ious[best])
         logits = low_res[:1] if first_logits else low_res[best : best + 1]
     clicks = len(points) + (1 if late else 0)
-    return {"mask": mask, "clicks": clicks, "drawn by hand": iou < good_enough}
+    return {"mask": mask, "clicks": clicks, "drawn by hand": len(points) == most_clicks if spent else iou < good_enough}
 
 
 write_the_correction_loop = Exercise(
@@ -103,9 +104,12 @@ write_the_correction_loop.check(correct)
         Stage("good at once", lambda: (_Model(9), _disc(20, 20, 12), 0.85, 6)),
         Stage("a few corrections", lambda: (_Model(2), _disc(20, 20, 12), 0.85, 6)),
         Stage("too small, then too large", lambda: (_Model(9), _disc(20, 20, 8), 0.85, 6)),
+        Stage("good with the last click", lambda: (_Model(2), _disc(20, 20, 12), 0.85, 3)),
         Stage("not good in time", lambda: (_Model(0), _disc(20, 20, 16), 0.85, 3)),
     ],
     mistakes=[
+        Mistake("all clicks used", "A region that the last click mends is not drawn by hand: ask how good it is, not "
+                "how many clicks it took.", partial(_correct, spent=True)),
         Mistake("the model's own choice", "The annotator sees the truth: of the three candidates it uses the one that "
                 "fits, not the one that the model trusts.",
                 partial(_correct, trusted=True)),
@@ -115,6 +119,8 @@ write_the_correction_loop.check(correct)
                 partial(_correct, no_logits=True)),
         Mistake("logits of another candidate", "Hand over the logits of the candidate in use, low_res_logits[best : "
                 "best + 1].", partial(_correct, first_logits=True)),
+        Mistake("logits before the first answer", "The first question has no mask prompt: None. A map of zeros is one, "
+                "too.", partial(_correct, early=True)),
         Mistake("one click too many", "Stop before the next click when the mask is good enough.",
                 partial(_correct, late=True)),
         Mistake("every click foreground", "Where the mask has too much the click is background: use its label.",

@@ -167,9 +167,9 @@ predict_the_growth.check(factors)
             "Which of these does not know how large the photo is?",
         ],
         explanation="""
-Weights belong to the function, not to the photo, except for the table of positions. The scores of attention are the
-only thing here that grows with the square of the number of patches; that is what the windows of the released encoder
-are for.
+Weights belong to the function, not to the photo, except for two tables of positions: the patches' and the prompts'. The
+scores of attention are the only thing here that grows with the square of the number of patches; that is what the
+windows of the released encoder are for.
 """,
     )  # fmt: skip
 

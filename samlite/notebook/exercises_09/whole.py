@@ -41,7 +41,7 @@ def _damage(
     return order[::-1] if least else order
 
 
-def _three_switches() -> tuple[np.ndarray, Masks]:
+def _four_switches() -> tuple[np.ndarray, Masks]:
     """Three rectangles, moved or replaced by four switches. With this seed every known mistake gives another order."""
     generator = np.random.default_rng(59)
 
@@ -94,7 +94,7 @@ def rank(reference, ablated):
 rank_the_damage.check(rank)
 """,
     expected=_damage,
-    stages=[Stage("three clicks, four switches", _three_switches), Stage("nine clicks", _random_switches)],
+    stages=[Stage("three clicks, four switches", _four_switches), Stage("nine clicks", _random_switches)],
     mistakes=[
         Mistake("least damage first", "A high IoU with the reference means that little has changed. Most damage first.",
                 partial(_damage, least=True)),

@@ -17,10 +17,12 @@ def _calibration_error(predicted: np.ndarray, actual: np.ndarray, bins: int) -> 
 def _error_with(
     predicted: np.ndarray, actual: np.ndarray, bins: int, *, weighted: bool = True, signed: bool = False,
     squared: bool = False, by_actual: bool = False, largest: bool = False, fewer: int = 0, right: bool = False,
+    beyond: bool = False,
 ) -> float:  # fmt: skip
     """The same by arithmetic, with switches for what easily goes wrong."""
     edges = np.linspace(0, 1, bins + 1 - fewer)
-    index = np.clip(np.digitize(actual if by_actual else predicted, edges, right=right) - 1, 0, len(edges) - 2)
+    index = np.digitize(actual if by_actual else predicted, edges, right=right) - 1
+    index = np.clip(index, 0, len(edges) - (1 if beyond else 2))
     gaps, counts = [], []
     for number in np.unique(index):
         gap = float(predicted[index == number].mean() - actual[index == number].mean())
@@ -39,7 +41,7 @@ def _predictions(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 FIVE = np.array([[0.1, 0.3, 0.9, 0.6, 0.5], [0.15, 0.5, 0.95, 0.1, 0.75]])  # predicted, actual
-EDGE = np.array([[0.0, 0.25, 0.3, 0.5, 0.5, 0.75], [0.5, 0.1, 0.1, 0.9, 0.6, 0.1]])
+EDGE = np.array([[0.0, 0.25, 0.3, 0.5, 0.5, 0.75, 1.0], [0.5, 0.1, 0.4, 0.9, 0.6, 0.85, 0.2]])
 
 write_calibration_error = Exercise(
     name="write_calibration_error",
@@ -50,8 +52,7 @@ write_calibration_error = Exercise(
 `predicted` and `actual` `(n,)` hold the predicted and the true IoU of n masks, all in 0…1. Sort the masks by their
 **predicted** IoU into `bins` bins of equal width over 0…1, each with its left edge. In each bin that is not empty, take
 the distance between the mean of the predictions and the mean of the true values. Return the mean of these distances,
-each
-weighted by how many masks its bin holds.
+each weighted by how many masks its bin holds. (The last bin has its right edge, too.)
 """,
     code="""
 def calibration_error(predicted, actual, bins):
@@ -78,8 +79,7 @@ write_calibration_error.check(calibration_error)
         Mistake("bins not weighted", "A bin with one mask counts here as much as one with a hundred.",
                 partial(_error_with, weighted=False)),
         Mistake("the gaps cancel", "Take the distance in each bin, not the difference: what is too high in one bin "
-                "does "
-                "not make up for what is too low in another.", partial(_error_with, signed=True)),
+                "does not make up for what is too low in another.", partial(_error_with, signed=True)),
         Mistake("mask by mask", "This is the mean error of single predictions. It counts their scatter as well, and a "
                 "head that is right on average in each bin would still have one.",
                 lambda predicted, actual, bins: float(np.abs(predicted - actual).mean())),
@@ -88,12 +88,14 @@ write_calibration_error.check(calibration_error)
                 partial(_error_with, by_actual=True)),
         Mistake("bins with their right edge", "Each bin has its *left* edge: a prediction of 0.5 lies in the bin that "
                 "begins there.", partial(_error_with, right=True)),
+        Mistake("a bin for 1 alone", "A prediction of 1 lies in the last bin, which has both its edges.",
+                partial(_error_with, beyond=True)),
         Mistake("one bin too few", "n bins have n + 1 edges.", partial(_error_with, fewer=1)),
         Mistake("the largest gap", "The mean over bins is asked; this is the worst bin.",
                 partial(_error_with, largest=True)),
     ],
     hints=[
-        "`(predicted * bins).astype(int)` is the number of the bin.",
+        "`(predicted * bins).astype(int)` is the number of the bin, but for a prediction of exactly 1.",
         "Go over `np.unique(index)`: only bins that hold something.",
         "The weight of a bin is its share of all masks, so the weights add up to 1.",
     ],
