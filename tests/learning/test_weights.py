@@ -41,3 +41,5 @@ def test_the_shipped_card_belongs_to_the_shipped_weights():
     card = json.loads(weights.CARD.read_text())
     assert card["weights"]["sha256"] == digest(weights.TINY_WEIGHTS)
     assert weights.card_tables(card) in weights.CARD_PROSE.read_text()
+    sizes, prose = card["training"]["recipe"]["model"], " ".join(weights.CARD_PROSE.read_text().split())
+    assert f"{sizes['depth']} blocks of {sizes['width']} channels with {sizes['heads']} heads" in prose
