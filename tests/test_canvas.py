@@ -313,6 +313,14 @@ def test_the_plain_canvas_does_the_same_with_sliders_and_buttons(photo):
     assert plain._error.value == "" and plain.prompt.strokes == () and plain._picture.value != picture
     press("clear")
     assert plain._buttons["clear"].disabled and not plain._buttons["undo"].disabled and plain.masks is None
+    press("box corner", 8, 9)  # a corner alone can be taken back, too
+    assert "the first corner of a box at (8, 9); prompt: none yet" in plain._picture.alt
+    press("clear")
+    assert plain._buttons["clear"].disabled and "corner" not in plain._picture.alt
+    press("box corner", 30, 25)
+    assert plain.prompt.box is None
+    press("box corner", 3, 4)
+    assert "prompt: box from (3, 4) to (30, 25); the mask in use covers" in plain._picture.alt
 
 
 def test_the_discs_of_the_test_predictor_are_discs(photo):

@@ -53,6 +53,7 @@ def test_the_explorer_says_the_same_as_the_plan_and_refuses_what_is_not_on_its_s
     explorer.assume(devices=1, photos=1e3)
     exec(code, {"explorer": explorer})
     assert explorer.plan == before
+    assert explorer.describe().startswith("One photo through other: 2.64e-09 TFLOP, 24% of them for the clicks. ")
     assert "64 clicks" in explorer.describe() and explorer.picture().data
     for wrong, message in (
         ({"share": 2}, "not on its slider"),

@@ -128,6 +128,11 @@ def test_a_map_lies_on_the_photo_edge_on_edge(views):
     assert (left, right, bottom, top) == (-0.5, 89.5, 89.5, -0.5)  # 96 cells of the frame are 90 pixels of this photo
     values = torch.zeros(G, G)
     values[3, 5], values[10, 0] = 1, 9  # the larger one lies in the padding
+    assert views.in_photo(values).max() == 1 and views.in_photo(values).shape == (8, G)
+    axes = Figure().subplots()
+    attention_views.draw_map(axes, views, values)
+    drawn = axes.images[-1].get_array()
+    assert drawn[3, 5] == 1  # the scale ends at the largest value on the photo
     x, y = attention_views.peak_of(views, values)
     assert (5 + 0.5) * 7.5 - 0.5 == pytest.approx(x, abs=0.5) and (3 + 0.5) * 7.5 - 0.5 == pytest.approx(y, abs=0.5)
 

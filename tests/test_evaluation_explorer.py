@@ -29,7 +29,10 @@ def explorer():
 def test_everything_is_chosen_at_first(explorer):
     assert explorer.images == ["a", "b", "c"] and explorer.prompt == "1 click" and explorer.threshold == 0.75
     assert explorer._shown.png.startswith(b"\x89PNG")
-    assert "1 click on 3 of 3 images, threshold 0.75: tiny 0.50 selected, 25% above; discs 0.40" in repr(explorer)
+    assert (
+        "1 click on 3 of 3 images, threshold 0.75: tiny: best mask 0.60, 25% of them above; selected mask 0.50; "
+        "4.0 clicks to reach it · discs: best mask 0.50"
+    ) in repr(explorer)
     assert explorer._shown.alt == explorer.describe()
 
 
@@ -41,7 +44,7 @@ def test_hand_and_code_choose_alike(explorer):
     assert len(explorer.chosen["tiny"].targets) == 2
     explorer._images.value = ("b", "c")
     explorer._threshold.value = 0.6
-    assert "box on 2 of 3 images, threshold 0.6: tiny 0.70 selected, 100% above" in explorer.describe()
+    assert "box on 2 of 3 images, threshold 0.6: tiny: best mask 0.80, 100% of them above" in explorer.describe()
     explorer._images.value = ()  # nothing chosen: all count
     assert explorer.images == ["a", "b", "c"]
     assert explorer.picture().alt == explorer.describe()

@@ -103,6 +103,8 @@ def test_a_choice_of_the_browser_is_answered(explorer):
     reply = by_hand(explorer, "original", 9, 6, 45, 30)
     assert reply["lines"]["original"] == ["XYXY = (9, 6, 45, 30)", "XYWH = (9, 6, 36, 24)"]
     assert reply["lines"]["input"][-1] == "(+ 0.5) / 96 = (0.11, 0.07, 0.51, 0.34)"
+    assert "XYXY (9, 6, 45, 30), XYWH (9, 6, 36, 24)" in reply["words"]
+    assert "The prompt encoder reads (0.105, 0.072, 0.505, 0.339), shares of the input's side." in reply["words"]
 
 
 def test_a_hand_and_the_code_do_the_same(explorer):
@@ -138,10 +140,14 @@ def test_padding_is_called_padding(explorer):
     assert "reaches into the padding" in explorer.describe()
     by_hand(explorer, "input", 10, 60)
     assert "padding" not in explorer.describe() + str(explorer.reply["lines"])
+    by_hand(explorer, "input", -0.3, 10)  # the left half of the first pixel
+    assert explorer.reply["lines"]["original"][-1] == "outside the photo: predict refuses it"
+    assert "padding" not in explorer.describe() + str(explorer.reply["lines"])
+    assert explorer.describe().endswith("before the middle of the photo's first pixel, where predict takes no prompt.")
 
 
 def test_its_name_does_not_hold_the_pictures(explorer):
-    assert len(repr(explorer)) < 700 and "Point (45, 10) of the original frame" in repr(explorer)
+    assert len(repr(explorer)) < 800 and "Point (45, 10) of the original frame" in repr(explorer)
 
 
 # Pictures

@@ -52,7 +52,10 @@ class Draw:
         return sum(F.interpolate(n, (size, size), mode="bicubic", align_corners=True) for n in (coarse, fine))
 
     def textures(self, batch: int, kinds: int, size: int) -> Float[Tensor, "{batch} {kinds} {size} {size}"]:
-        """(B, kinds, R, R) random fields, mean 0 and deviation 1: power-law noise, some of it banded or directed."""
+        """(B, kinds, R, R) random fields around 0: power-law noise, some of it banded or directed.
+
+        Their deviation is 1, but for a quarter, which is tanh of three times such a field: about 0.86.
+        """
         frequency = torch.fft.fftfreq(size, device=self.device)
         fy, fx = torch.meshgrid(frequency, torch.fft.rfftfreq(size, device=self.device), indexing="ij")
         angle = self.uniform((batch, kinds, 1, 1), 0, math.pi)

@@ -26,13 +26,13 @@ SHIPPED = ("stage_1", "stage_2")  # what chapter 04 looks at
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0 (3)")
+    parser.add_argument("--seeds", type=positive, default=3, help="how many seeds, from 0 (3)")
     parser.add_argument("--seed", type=int, default=None, help="this seed alone, for runs side by side; writes no JSON")
     parser.add_argument("--run", type=Path, default=Path("runs/engine"), help="folder of the run; goes on where it was")
     parser.add_argument("--json", type=Path, default=None, help="write the figures here")
     parser.add_argument("--weights", type=Path, default=None, help="folder for the models of stages 1 and 2 of seed 0")
-    parser.add_argument("--steps", type=int, default=None, help="of training in a later stage and in each control")
-    parser.add_argument("--first-steps", type=int, default=None, help="of training in stage 1")
+    parser.add_argument("--steps", type=positive, default=None, help="of training in a later stage and in each control")
+    parser.add_argument("--first-steps", type=positive, default=None, help="of training in stage 1")
     parser.add_argument("--threads", type=positive, default=1, help="CPU threads")
 
 
@@ -48,8 +48,6 @@ def command(args: argparse.Namespace) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Run every seed that is not finished yet; print a table, optionally write the figures."""
-    if args.seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, not {args.seeds}")
     torch.set_num_threads(args.threads)
     changes = {"steps": args.steps, "first_steps": args.first_steps}
     recipe = replace(EngineRecipe(), **{name: value for name, value in changes.items() if value is not None})

@@ -91,22 +91,26 @@ def read(photos: list[LabelledPhoto]) -> Iterator[tuple[str, Any, Any]]:
 
 
 def check_every_mask_has_a_photo(folder: Path) -> None:
-    """Raises PhotoSetError for files in the folder ``masks`` that belong to no photo: a name was mistyped."""
+    """Raises PhotoSetError for files in the folder ``masks`` that belong to no photo of the same place below it.
+
+    A name was mistyped, or a subfolder is another than the photo's: `read_photo_set` would leave the mask out.
+    """
     masks = folder / "masks"
     below = folder / "images" if (folder / "images").is_dir() else folder
-    stems = {
-        path.stem for path in below.rglob("*") if path.suffix.lower() in PHOTO_ENDINGS and masks not in path.parents
-    }
+    files = below.glob("*") if below == folder else below.rglob("*")
+    photos = {path.relative_to(below).with_suffix("") for path in files if path.suffix.lower() in PHOTO_ENDINGS}
 
     def belongs(path: Path) -> bool:
-        return path.parent.name in stems or any(name in stems for name in names_within(path.stem))
+        place = path.parent.relative_to(masks)
+        return place in photos or any(place / name in photos for name in names_within(path.stem))
 
     pictures = sorted(path for path in masks.rglob("*") if path.suffix.lower() == ".png")
     orphans = [path for path in pictures if not belongs(path)]
     if orphans:
         more = f", and {len(orphans) - 1} more" if len(orphans) > 1 else ""
         raise PhotoSetError(
-            f"{orphans[0]} is the mask of no photo{more}: the photo of masks/NAME.png is NAME.jpg in {below}"
+            f"{orphans[0]} is the mask of no photo{more}: the photo of masks/NAME.png is NAME.jpg in {below}, in the "
+            "same subfolder where there is one"
         )
 
 

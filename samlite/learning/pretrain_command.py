@@ -89,8 +89,7 @@ def command_of(recipe: PretrainingRecipe) -> str:
     usual = PretrainingRecipe()
     words = [COMMAND, "--seed", str(recipe.seed)]
     words += ["--steps", str(recipe.steps)] if recipe.steps != usual.steps else []
-    words += ["--normalised"] if recipe.normalised else []
-    return " ".join([*words, "--ship"])
+    return " ".join([*words, "--normalised" if recipe.normalised else "--ship"])
 
 
 def measure(path: Path, folder: Path) -> int:

@@ -15,6 +15,7 @@ from samlite.learning.shares import Share
 from samlite.sam import PIXEL_MEAN, PIXEL_STD
 
 SCHEDULE = ("stages", "rate", "warm_up", "decay", "ramp")  # of a recipe: what may change for steps to come
+HIGHEST_RATE = 10  # shares of the full learning rate: nothing learns above it, and 100 was meant as percent
 
 
 def normalised(pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
@@ -67,6 +68,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_at_least(self, steps=1, warm_up=1, decay=0, ramp=0)
+        if not 0 < self.rate <= HIGHEST_RATE:
+            raise ValueError(f"rate is {self.rate}: a share of the full learning rate, above 0 and at most "
+                             f"{HIGHEST_RATE}, is expected")  # fmt: skip
 
     @property
     def steps(self) -> int:

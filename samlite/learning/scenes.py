@@ -168,7 +168,8 @@ class SceneGenerator:
 
         The pieces of a shape that is an object alone are its parts; of an object grown from several shapes the shapes
         are the parts. The pieces of the pieces are the subparts. The pieces of the background are wholes: sky and sea
-        are no object together.
+        are no object together. The last shape of a short pile may count as one part though it is alone: it was to get
+        a limb that the pile has no place for.
         """
         batch, shapes = pile["size"].shape
         shape = painted["shape"]

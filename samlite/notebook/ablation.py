@@ -118,7 +118,7 @@ ABLATIONS = {
                  lambda sam: zeroed(sam.image_encoder.position_embedding)),
         Ablation("no patch attention", "1.5.4", "self-attention in all encoder blocks: every patch is alone",
                  lambda sam: silenced(*(block.attention for block in sam.image_encoder.blocks))),
-        Ablation("half the encoder", "1.5.4", "the second half of the encoder's blocks, a middle one not",
+        Ablation("half the encoder", "1.5.4", "the second half of the encoder's blocks",
                  lambda sam: passed_by(*list(sam.image_encoder.blocks)[(len(sam.image_encoder.blocks) + 1) // 2 :])),
         Ablation("no prompt places", "1.7.1", "the code of the prompt's places; its types are left",
                  lambda sam: silenced(sam.prompt_encoder.coordinates)),

@@ -69,11 +69,11 @@ def draw_map(
 ) -> None:
     """A square map of the input frame as colours over the grey photo, with the prompt.
 
-    Values that are not negative run from 0 to ``largest`` (None: the map's own largest value), and their brightness
+    Values that are not negative run from 0 to ``largest`` (None: the largest one on the photo), and their brightness
     goes with the square root; diverging ones run from −``largest`` to ``largest`` in the same way on both sides of 0.
     """
     _backdrop(axes, views, title)
-    top = float(largest if largest is not None else values.abs().max()) or 1.0
+    top = float(largest if largest is not None else views.in_photo(values).abs().max()) or 1.0
     share = (values / top).clamp(-1, 1)
     axes.imshow(
         (share.sign() * share.abs().sqrt()).numpy(), cmap=DIVERGING if diverging else SEQUENTIAL,
@@ -89,10 +89,9 @@ def draw_map(
 
 def peak_of(views: DecoderViews, values: Float[Tensor, "h w"]) -> tuple[float, float]:
     """(x, y) in pixels of the photo: the middle of the cell with the largest value, among those that hold photo."""
-    cells = len(values)
-    rows, columns = (-(-length * cells // views.frames.image_size) for length in views.frames.input_size)
-    row, column = divmod(int(values[:rows, :columns].argmax()), columns)
-    name = "grid" if cells == views.grid_size else "low_res"
+    inside = views.in_photo(values)
+    row, column = divmod(int(inside.argmax()), inside.shape[1])
+    name = "grid" if len(values) == views.grid_size else "low_res"
     x, y = views.frames.move_points(np.array([column, row]), name, "original")
     height, width = views.frames.original_size
     return float(np.clip(x, 0, width - 1)), float(np.clip(y, 0, height - 1))
@@ -103,14 +102,15 @@ def token_maps(
 ) -> Figure:
     """Every token of every block at one stage: one row a block, one column a token.
 
-    Token to image: what each token looks at, each map on its own scale, its largest value in the title. Image to
+    Token to image: what each token looks at, each map on its own scale, its largest value on the photo in the title;
+    what goes to the padding is neither drawn nor counted there. Image to
     token: which share of its attention every patch gives to this token; all maps on one scale, from 0 to 1.
     """
     asked = stage == "image_to_token_attention"
     rows = []
     for block in range(views.blocks):
         maps = [views.map(block, stage, token, head) for token in range(len(views.token_names))]
-        most = [f"{float(values.max()):.0%}" for values in maps]
+        most = [f"{float(views.in_photo(values).max()):.0%}" for values in maps]
         titles = [f"{name}\nmax {share}" for name, share in zip(views.token_names, most, strict=True)]
         rows.append((f"block {block}", maps, titles))
     return _table_of_maps(views, rows, panel, largest=1.0 if asked else None)
@@ -205,8 +205,7 @@ def listening(views: DecoderViews, head: int | None = None, panel: float | int =
 
 def _middle_of(views: DecoderViews, chosen: Bool[Tensor, "g g"]) -> tuple[float, float] | None:
     """(x, y) in pixels of the photo: of the chosen patches that hold photo the one nearest to their middle."""
-    rows, columns = (-(-length // views.frames.patch_size) for length in views.frames.input_size)
-    places = chosen[:rows, :columns].nonzero().double()
+    places = views.in_photo(chosen).nonzero().double()
     if not len(places):
         return None
     nearest = (places - places.mean(0)).norm(dim=1).argmin()

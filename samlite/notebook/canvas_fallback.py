@@ -11,7 +11,7 @@ import html
 import ipywidgets as widgets
 import numpy as np
 
-from samlite.notebook.canvas_picture import session_figure
+from samlite.notebook.canvas_picture import prompt_in_words, session_figure
 from samlite.notebook.live_picture import LivePicture
 from samlite.notebook.prompt_session import PromptSession
 
@@ -70,7 +70,7 @@ class PlainPromptCanvas(PromptSession, widgets.VBox):
             "erase": lambda: self.brush([(x, y)], self._radius.value, erase=True),
             "undo": self.undo,
             "redo": self.redo,
-            "clear": self.clear,
+            "clear": self._clear,
         }
         self._safely(actions[name])
 
@@ -92,6 +92,13 @@ class PlainPromptCanvas(PromptSession, widgets.VBox):
         else:
             self.draw_box(min(x, corner[0]), min(y, corner[1]), max(x, corner[0]), max(y, corner[1]))
 
+    def _clear(self) -> None:
+        self._corner = None
+        if self.prompt:
+            self.clear()
+        else:
+            self._say("The corner is taken back.")
+
     def _changed(self) -> None:
         if not self.children:
             return  # still under construction
@@ -106,7 +113,7 @@ class PlainPromptCanvas(PromptSession, widgets.VBox):
         self._code.value = f"<pre>{html.escape(self.code)}</pre>"
         self._buttons["undo"].disabled = not self._past
         self._buttons["redo"].disabled = not self._future
-        self._buttons["clear"].disabled = not self.prompt
+        self._buttons["clear"].disabled = not (self.prompt or self._corner)
         self._draw()
 
     def _draw(self) -> None:
@@ -117,5 +124,8 @@ class PlainPromptCanvas(PromptSession, widgets.VBox):
                 figure.axes[0].plot(x, y, "+", color=colour, markersize=20, markeredgewidth=size)
         height, width = self.photo.shape[:2]
         words = f"Photo of {width} by {height} pixels, the crosshair at ({self._x.value}, {self._y.value})"
+        if self._corner:
+            words += ", the first corner of a box at ({}, {})".format(*self._corner)
+        words += f"; prompt: {prompt_in_words(self)}"
         words += "." if self.mask is None else f"; the mask in use covers {self.mask.mean():.0%} of it."
         self._picture.show(figure, words)

@@ -64,17 +64,22 @@ def candidates_figure(session: PromptSession) -> Figure:
 def describe(session: PromptSession) -> str:
     """The prompt and the answer in a sentence: the alternative text of their picture."""
     height, width = session.photo.shape[:2]
+    text = f"Photo of {width} by {height} pixels; prompt: {prompt_in_words(session)}."
+    if session.masks is not None:
+        shares = ", ".join(f"masks[{k}] covers {mask.mean():.0%}" for k, mask in enumerate(session.masks))
+        text += f" Beside it the candidates: {shares} of the photo; masks[{session.chosen}] is chosen."
+    return text
+
+
+def prompt_in_words(session: PromptSession) -> str:
+    """Points, box and strokes in the order in which they are drawn; "none yet" where there is nothing."""
     prompt = session.prompt
     parts = [f"{'foreground' if label else 'background'} point at ({x}, {y})" for x, y, label in prompt.points]
     if prompt.box:
         parts.append("box from ({}, {}) to ({}, {})".format(*prompt.box))
     if prompt.strokes:
         parts.append(f"mask painted with {len(prompt.strokes)} brush stroke{'s' * (len(prompt.strokes) > 1)}")
-    text = f"Photo of {width} by {height} pixels; prompt: {', '.join(parts) or 'none yet'}."
-    if session.masks is not None:
-        shares = ", ".join(f"masks[{k}] covers {mask.mean():.0%}" for k, mask in enumerate(session.masks))
-        text += f" Beside it the candidates: {shares} of the photo; masks[{session.chosen}] is chosen."
-    return text
+    return ", ".join(parts) or "none yet"
 
 
 def candidates_picture(session: PromptSession, alt: str | None = None) -> ShownImage:

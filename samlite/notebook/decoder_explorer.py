@@ -159,15 +159,15 @@ class DecoderExplorer(Explorer):
             call = f"views.matrix({block}, head={chosen_head})[{token}]"
         else:
             values = views.map(block, stage, token, chosen_head)
-            colours = coloured((values / values.max()).sqrt(), style.SEQUENTIAL)
+            most = float(views.in_photo(values).max())
+            colours = coloured((values / most).clamp(max=1).sqrt(), style.SEQUENTIAL)
             peak = list(attention_views.peak_of(views, values))
             place = f"({peak[0]:.0f}, {peak[1]:.0f})"
             outside = views.outside(values)
             found = (
-                f"it looks most at {place}, with {float(values.max()):.0%} of its attention; {outside:.0%} goes to "
-                "the padding"
+                f"it looks most at {place}, with {most:.0%} of its attention; {outside:.0%} goes to the padding"
                 if stage == TO_IMAGE
-                else f"the patch at {place} listens to it most, with {float(values.max()):.0%} of its attention"
+                else f"the patch at {place} listens to it most, with {most:.0%} of its attention"
             )
             call = f"views.map({call})"
         k = self._mask_of(token)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import einsum, rearrange
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor
 
 from samlite.images import read_photo
@@ -151,11 +151,14 @@ class DecoderViews:
             raise ValueError(f"there is no head {head}: this decoder has heads 0…{self.heads - 1}")
         return weights[head]
 
+    def in_photo(self, values: Shaped[Tensor, "s s"]) -> Shaped[Tensor, "rows columns"]:
+        """What a square map of the input frame holds on cells of the photo: without those that are all padding."""
+        rows, columns = (-(-length * len(values) // self.frames.image_size) for length in self.frames.input_size)
+        return values[:rows, :columns]
+
     def outside(self, values: Float[Tensor, "g g"]) -> float:
         """Which part of a map lies in the padding, on patches that hold nothing of the photo."""
-        side = self.frames.patch_size
-        rows, columns = (-(-length // side) for length in self.frames.input_size)
-        return 1 - float(values[:rows, :columns].sum() / values.sum())
+        return 1 - float(self.in_photo(values).sum() / values.sum())
 
     # Mask vectors (document §1.8.4)
 

@@ -108,13 +108,15 @@ class EvaluationExplorer(ipywidgets.VBox):
     def describe(self) -> str:
         """The same in words."""
         parts = [
-            f"{name} {report.column(self.prompt, 'selected').mean():.2f} selected, "
-            f"{report.above(self.prompt, self.threshold):.0%} above"
+            f"{name}: best mask {report.column(self.prompt, 'oracle').mean():.2f}, "
+            f"{report.above(self.prompt, self.threshold):.0%} of them above; "
+            f"selected mask {report.column(self.prompt, 'selected').mean():.2f}; "
+            f"{report.clicks_needed(self.threshold)[0].mean():.1f} clicks to reach it"
             for name, report in self.chosen.items()
         ]
         return (
-            f"{self.prompt} on {len(self.images)} of {len(self.names)} images, threshold {self.threshold:g}: "
-            f"{'; '.join(parts)}."
+            f"Mean IoU, {self.prompt} on {len(self.images)} of {len(self.names)} images, threshold {self.threshold:g}: "
+            f"{' · '.join(parts)}."
         )
 
     def picture(self) -> ShownImage:

@@ -104,9 +104,14 @@ class FrameViews:
         return min(max(row, 0), height - 1), min(max(column, 0), width - 1)
 
     def in_photo(self, x: float | int, y: float | int) -> bool:
-        """Whether (x, y) of the original frame lies in the photo and not in the padding."""
+        """Whether (x, y) of the original frame is a place that a prompt may name: 0…W and 0…H, as in ``predict``."""
         height, width = self.frames.original_size
         return bool(0 <= x <= width and 0 <= y <= height)
+
+    def in_padding(self, x: float | int, y: float | int) -> bool:
+        """Whether (x, y) of the original frame lies to the right of the photo or below it."""
+        height, width = self.frames.original_size
+        return bool(x > width or y > height)
 
 
 def short(number: float | int) -> str:

@@ -106,8 +106,11 @@ class FramesExplorer(Explorer):
 def numbers_of(views: FrameViews, name: str, places: dict[str, np.ndarray]) -> list[str]:
     """The lines below one frame: its own coordinates, and what an array or another convention makes of them."""
     numbers = places[name]
-    outside = not all(views.in_photo(x, y) for x, y in places["original"].reshape(-1, 2))
-    note = ["outside the photo: predict refuses it" if name == "original" else "in the padding"] if outside else []
+    corners = places["original"].reshape(-1, 2)
+    outside = not all(views.in_photo(x, y) for x, y in corners)
+    padding = any(views.in_padding(x, y) for x, y in corners)
+    note = ["outside the photo: predict refuses it"] if outside and name == "original" else []
+    note += ["in the padding"] if padding and name != "original" else []
     if len(numbers) == 2:
         row, column = views.cell(name, *numbers)
         lines = [f"x, y = {in_brackets(numbers)}"] + ([] if name == "original" and outside else [f"[{row}, {column}]"])
@@ -134,9 +137,14 @@ def in_words(views: FrameViews, frame: str, places: dict[str, np.ndarray]) -> st
             cell = "" if name == "original" and not views.in_photo(x, y) else f", row {row} and column {column}"
             sentences.append(f"{where} x {short(x)}, y {short(y)}{cell}.")
         else:
-            sentences.append(f"{where} {in_brackets(places[name])}.")
-    if not all(views.in_photo(x, y) for x, y in places["original"].reshape(-1, 2)):
+            sentences.append(f"{where} XYXY {in_brackets(places[name])}, XYWH {in_brackets(as_xywh(places[name]))}.")
+    read = ", ".join(f"{number:.3f}" for number in places["normalised"])
+    sentences.append(f"The prompt encoder reads ({read}), shares of the input's side.")
+    corners = places["original"].reshape(-1, 2)
+    if any(views.in_padding(x, y) for x, y in corners):
         sentences.append("It reaches into the padding, which is no part of the photo.")
+    elif not all(views.in_photo(x, y) for x, y in corners):
+        sentences.append("It lies before the middle of the photo's first pixel, where predict takes no prompt.")
     return " ".join(sentences)
 
 

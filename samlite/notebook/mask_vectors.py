@@ -38,9 +38,7 @@ def vector_figure(views: DecoderViews, vectors: Float[Tensor, "v c"], titles: li
 
 def scores_in_photo(views: DecoderViews, logits: Float[Tensor, "h w"]) -> Float[Tensor, " places"]:
     """The scores of the places that hold photo; those in the padding are left out."""
-    cells, side = len(logits), views.frames.image_size
-    rows, columns = (-(-length * cells // side) for length in views.frames.input_size)
-    return logits[:rows, :columns].flatten()
+    return views.in_photo(logits).flatten()
 
 
 def draw_scores(axes: Axes, scores: Float[Tensor, " places"], bins: int = 60) -> None:

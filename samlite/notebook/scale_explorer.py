@@ -96,8 +96,10 @@ class ScaleExplorer(ipywidgets.VBox):
     def describe(self) -> str:
         """What comes out, in words."""
         plan = self.plan
+        one = plan.encoder_flop + plan.decoder_flop
         return (
-            f"{plan.photos:,.0f} photos through {plan.model.name}, {plan.crops} encoder run"
+            f"One photo through {plan.model.name}: {one / 1e12:.3g} TFLOP, {plan.decoder_flop / one:.0%} of them for "
+            f"the clicks. {plan.photos:,.0f} photos, {plan.crops} encoder run"
             f"{'s' * (plan.crops > 1)} and {plan.clicks:,} clicks each: {plan.total_flop:.2e} FLOP, "
             f"{plan.device_hours:,.3g} hours of one device, {plan.days:,.3g} days with {plan.devices:,}; the masks "
             f"take {plan.terabytes:,.3g} TB."

@@ -186,8 +186,12 @@ def test_the_command_writes_what_all_seeds_measured(tmp_path, monkeypatch, capsy
     )
     assert results["recipe"] == json.loads(json.dumps(asdict(EngineRecipe())))
     assert "stage 3" in capsys.readouterr().out
-    assert main(["engine", "--seeds", "0"]) == 2
-    assert "--seeds must be at least 1" in capsys.readouterr().err
+    for option in ("--seeds", "--steps", "--first-steps"):
+        for value in ("0", "-3"):
+            with pytest.raises(SystemExit) as stopped:
+                main(["engine", f"{option}={value}"])
+            assert stopped.value.code == 2
+            assert f"{option}: {value}: a whole number, at least 1, is expected" in capsys.readouterr().err
 
 
 def test_the_recorded_results_are_those_of_the_recipe_in_the_code() -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from samlite import registry
 from samlite.command_line import main
 from samlite.learning import fine_tuning_command as command
+from samlite.learning.photo_sets import read_photo_set
 from samlite.learning.weights import read_training, save_weights
 from samlite.registry import load_document_sam
 from samlite.released.sam import released_sam
@@ -146,6 +147,22 @@ def test_masks_with_capital_letters_belong_to_photos_too(folder):
     Image.fromarray(np.full((40, 60), 255, np.uint8)).save(folder / "masks" / "other.PNG")
     with pytest.raises(ValueError, match="other.PNG is the mask of no photo"):
         command.check_every_mask_has_a_photo(folder)
+
+
+def test_masks_lie_in_the_subfolder_of_their_photo(folder):
+    """As `read_photo_set` reads them: of another subfolder it takes none, and says nothing."""
+    (folder / "images" / "anna").mkdir(parents=True)
+    (folder / "masks" / "anna").mkdir()
+    for photo in list(folder.glob("*.jpg")):
+        photo.rename(folder / "images" / "anna" / photo.name)
+    with pytest.raises(ValueError, match="photo0.png is the mask of no photo, and 2 more: .* the same subfolder"):
+        command.check_every_mask_has_a_photo(folder)
+    for mask in list((folder / "masks").glob("*.png")):
+        mask.rename(folder / "masks" / "anna" / mask.name)
+    (folder / "masks" / "anna" / "photo2").mkdir()  # a folder for each photo will do, too
+    (folder / "masks" / "anna" / "photo2.png").rename(folder / "masks" / "anna" / "photo2" / "cup.png")
+    command.check_every_mask_has_a_photo(folder)
+    assert [photo.name for photo in read_photo_set(folder)] == [f"anna/photo{index}.jpg" for index in range(3)]
 
 
 def test_a_half_without_objects_is_named(folder, small, tmp_path, capsys):

@@ -103,9 +103,11 @@ def test_levels_have_their_shares():
 
 
 def test_regions_at_low_resolution_are_covered_shares():
-    regions = simulate.regions_at(halves(32), torch.tensor([[[3.0, 5.0]]]), stride=12 // 3)
+    labels = torch.zeros(1, 3, 32, 32, dtype=torch.long)
+    labels[..., 14:] = 1  # a border in the middle of a cell of four pixels
+    regions = simulate.regions_at(labels, torch.tensor([[[3.0, 5.0]]]), stride=4)
     assert regions.shape == (1, 1, 3, 8, 8)
-    assert (regions[0, 0, 0, :, :4] == 1).all() and (regions[0, 0, 0, :, 4:] == 0).all()
+    assert (regions == torch.tensor([1, 1, 1, 0.5, 0, 0, 0, 0])).all()
 
 
 def test_boxes_are_tight_in_input_pixels():

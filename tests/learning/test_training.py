@@ -172,6 +172,9 @@ def test_the_log_forgets_steps_that_are_made_again(tmp_path):
 def test_a_recipe_that_divides_by_nothing_is_refused():
     with pytest.raises(ValueError, match="warm_up is 0: at least 1 is needed"):
         replace(SHORT, warm_up=0)
+    for rate in (0.0, -1.0, float("nan"), float("inf"), 100.0):
+        with pytest.raises(ValueError, match=f"rate is {rate}: a share of the full learning rate, above 0"):
+            replace(SHORT, rate=rate)
     with pytest.raises(ValueError, match="decay is -1"):
         replace(SHORT, decay=-1)
 
@@ -248,6 +251,8 @@ def test_muon_gets_the_matrices_of_the_blocks_and_adam_the_rest():
     counted = sum(len(optimiser.param_groups[0]["params"]) for optimiser in (muon, adam))
     assert counted == len(list(sam.parameters()))
     assert all(p.ndim == 2 for p in muon.param_groups[0]["params"])
+    matrices = {id(p) for name, p in sam.named_parameters() if ".blocks." in name and p.ndim == 2}
+    assert {id(p) for p in muon.param_groups[0]["params"]} == matrices and len(matrices) > 10
 
 
 def test_it_learns(tmp_path):
