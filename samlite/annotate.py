@@ -28,6 +28,7 @@ from samlite.shards import BadItem, ShardError, ShardFolder, Work
 PHOTOS_PER_SHARD = 32
 MINIMUM_SIDE = 16  # pixels; what is smaller holds nothing to cut out
 IN_FLIGHT = 256  # shards that are handed out at once: enough for as many workers, little enough to hold in memory
+DEAD_WORKER = {"KilledWorker", "WorkerCrashedError", "OutOfMemoryError"}  # Dask's and Ray's, which need not be here
 NAMED_SKIPPED = 20  # so many bad photos are named in the summary; the shards name all
 
 # Arguments of the mask generator that are not the user's: the model, and what must be so for JSON to hold the masks.
@@ -199,6 +200,14 @@ def run(shards: ShardFolder, items: Sequence[str], work: Work, executor: Executo
                     bar.update(report.items)
         except BrokenExecutor as error:
             raise ShardError("a worker process died, most often because memory ran out: try fewer workers") from error
+        except Exception as error:
+            if type(error).__name__ in DEAD_WORKER:
+                raise ShardError(
+                    "worker processes died, most often because memory ran out: try fewer workers"
+                ) from error
+            if isinstance(cause := getattr(error, "cause", None), ShardError | ValueError | OSError):
+                raise cause from None  # Ray's wrapper of it has a whole traceback for its message
+            raise
         finally:
             for future in waiting:
                 future.cancel()
@@ -218,14 +227,15 @@ def read_annotations(out: str | Path) -> Iterator[dict[str, Any]]:
 def list_photos(folder: Path) -> list[str]:
     """The files of ``folder`` and its subfolders that are photos by name: relative, with ``/``, in a fixed order.
 
-    Hidden files and folders are left out. Raises ValueError when there is no such folder, or no photo in it.
+    Hidden files and folders are left out. Raises ValueError when there is no such folder, or no photo in it; OSError
+    when a subfolder cannot be read.
     """
     from samlite.images import PHOTO_ENDINGS
 
     if not folder.is_dir():
         raise ValueError(f"{str(folder)!r} is no folder: name the folder that holds the photos")
     names = []
-    for path, folders, files in os.walk(folder):
+    for path, folders, files in os.walk(folder, onerror=_fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
         here = Path(path).relative_to(folder)
         photos = (name for name in files if Path(name).suffix.lower() in PHOTO_ENDINGS and not name.startswith("."))
@@ -234,6 +244,11 @@ def list_photos(folder: Path) -> list[str]:
         endings = ", ".join(sorted(PHOTO_ENDINGS))
         raise ValueError(f"{str(folder)!r} holds no photos: looked for names that end in {endings}")
     return sorted(names)
+
+
+def _fail(error: OSError) -> None:
+    """Else `os.walk` goes on, and the photos of that folder are missing without a word."""
+    raise error
 
 
 def photo_masks(

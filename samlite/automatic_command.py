@@ -51,11 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Masks of all photos: 0; 1 when a photo could not be read or masked. Raises ValueError or OSError."""
     photos = find_photos(Path(args.photos))
+    output = Path(args.output)
+    if args.png and (taken := [photo.name for photo in photos if (output / photo.name).is_file()]):
+        raise ValueError(f"--png makes a folder for each photo, and in {str(output)!r} {taken[0]!r} is a file: choose "
+                         "another folder with -o")  # fmt: skip
     arguments = {name: value for name in NUMBERS if (value := getattr(args, name)) is not None}
     generator = SamAutomaticMaskGenerator(
         model_of(args), **arguments, output_mode="coco_rle", progress=len(photos) == 1
     )
-    output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     weights = Path(args.model) if args.model.endswith(".safetensors") else weights_file(args.model, args.checkpoint)
     folder = Path(args.photos).resolve()

@@ -53,7 +53,8 @@ def _end_with_parent() -> None:
 @contextmanager
 def dask_executor(address: str | None = None, workers: int = 1, threads: int = 1) -> Iterator[Executor]:
     """A Dask cluster: the one whose scheduler listens at ``address``, or one of this machine that lives as long as
-    the ``with`` block. A worker that dies is replaced by Dask, and its shard goes to another one.
+    the ``with`` block. A worker that dies is replaced by Dask, and its shard goes to another one; the
+    fourth death over one shard ends the run.
     """
     try:
         from distributed import Client, LocalCluster

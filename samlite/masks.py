@@ -134,7 +134,7 @@ def remove_small_regions(
 
 def overlay_masks(
     photo: Shaped[np.ndarray, "height width *channels"],
-    masks: Shaped[np.ndarray, "*k height width"],
+    masks: Shaped[np.ndarray, "*k rows columns"],
     colours: tuple[tuple[int, int, int], ...] = COLOURS,
     opacity: float | int = 0.5,
 ) -> UInt8[np.ndarray, "height width 3"]:
@@ -147,6 +147,8 @@ def overlay_masks(
         raise ValueError(f"opacity is {opacity}: a share from 0 to 1 is expected")
     result = read_photo(photo).astype(np.float32)
     masks = as_binary(masks, "masks")
+    if masks.shape[-2:] != result.shape[:2]:
+        raise ValueError(f"masks have shape {masks.shape}: the photo's height and width are {result.shape[:2]}")
     for index, mask in enumerate(masks.reshape(-1, *masks.shape[-2:])):
         colour = np.array(colours[index % len(colours)], dtype=np.float32)
         result[mask] = (1 - opacity) * result[mask] + opacity * colour

@@ -53,8 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _segment(args: argparse.Namespace) -> dict:
     prompt = _prompt(args)  # what can be found wrong without the model is found first
-    for path in filter(None, (args.output, args.overlay)):
-        _check_output(Path(path))
+    _check_outputs(args)
     photo = read_photo(args.photo)
     predictor = SamPredictor(model_of(args))
     start = time.perf_counter()
@@ -65,8 +64,7 @@ def _segment(args: argparse.Namespace) -> dict:
     masks, iou_predictions, _ = predictor.predict(**prompt, multimask_output=args.all)
     decoded = time.perf_counter()
 
-    output = Path(args.output)
-    files = [output.with_stem(f"{output.stem}-{k + 1}") for k in range(len(masks))] if args.all else [output]
+    files = _mask_files(args)
     for file, mask in zip(files, masks, strict=True):
         save_mask(file, mask)
     if args.overlay:
@@ -125,17 +123,39 @@ def _numbers(option: str, text: str, lengths: tuple[int, ...], expected: str) ->
     return numbers
 
 
-def _check_output(path: Path) -> None:
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"{str(path)!r} does not end in .png: masks and overlays are written as PNG")
-    if not path.parent.is_dir():
-        raise ValueError(f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}")
+def _mask_files(args: argparse.Namespace) -> list[Path]:
+    output = Path(args.output)
+    return [output.with_stem(f"{output.stem}-{k}") for k in (1, 2, 3)] if args.all else [output]
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Raises ValueError for a file that is no PNG, has no folder, or would take the place of another one in use."""
+    files = _mask_files(args) + ([Path(args.overlay)] if args.overlay else [])
+    for path in files:
+        if path.suffix.lower() != ".png":
+            raise ValueError(f"{str(path)!r} does not end in .png: masks and overlays are written as PNG")
+        if not path.parent.is_dir():
+            raise ValueError(f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}")
+        read = (Path(file) for file in (args.photo, args.mask_prompt) if file)
+        if path.exists() and any(file.exists() and path.samefile(file) for file in read):
+            raise ValueError(f"{str(path)!r} is read by this command and would be overwritten: choose another name")
+    if args.overlay and Path(args.overlay).resolve() in [file.resolve() for file in _mask_files(args)]:
+        raise ValueError(f"{args.overlay!r} is named for a mask and for the overlay: one of them would be lost")
 
 
 def _mask_prompt(file: str, predictor: SamPredictor) -> np.ndarray:
     if Path(file).suffix == ".npy":
-        return np.load(file, allow_pickle=False)
-    return predictor.mask_to_logits(as_binary(read_photo(file).max(axis=-1), f"--mask-prompt {file!r}"))
+        try:
+            return np.load(file, allow_pickle=False)
+        except (EOFError, ValueError):
+            raise ValueError(f"--mask-prompt {file!r} is no array that can be read: np.save writes one") from None
+    mask = as_binary(read_photo(file).max(axis=-1), f"--mask-prompt {file!r}")
+    if mask.all() or not mask.any():
+        raise ValueError(
+            f"--mask-prompt {file!r} is {'white' if mask.all() else 'black'} everywhere: white is the object, black is "
+            "the rest, and what is transparent counts as white"
+        )
+    return predictor.mask_to_logits(mask)
 
 
 def _as_text(result: dict) -> str:

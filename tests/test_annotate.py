@@ -90,6 +90,20 @@ def test_photos_are_found_by_name_in_a_fixed_order(photos):
         list_photos(TINY_WEIGHTS.parent)
 
 
+def test_a_subfolder_that_cannot_be_read_is_no_empty_one(photos, monkeypatch):
+    look = os.scandir
+    below = next(path for path in photos.iterdir() if path.is_dir() and path.name[0] != ".")
+
+    def refusing(path):
+        if Path(path) == below:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(PermissionError, match=below.name):
+        list_photos(photos)
+
+
 def test_every_photo_has_one_line_and_bad_ones_say_why(photos, done):
     out, summary = done
     lines = {line["item"]: line for line in read_annotations(out)}

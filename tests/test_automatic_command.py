@@ -85,6 +85,12 @@ def test_json_of_others_in_the_folder_is_left_alone(folder, capsys):
     assert {name: (folder / name).read_text() for name in others} == others
 
 
+def test_folders_of_pngs_cannot_lie_beside_the_photos(folder, capsys):
+    assert command(folder, folder, *OPEN_FLAGS, "--png") == 2
+    assert "'a.png' is a file: choose another folder with -o" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.glob("*.json")) == []
+
+
 def test_other_settings_do_not_mix(folder, tmp_path, capsys):
     assert command(folder, tmp_path / "masks", *OPEN_FLAGS) == 0
     assert command(folder, tmp_path / "masks", "--pred-iou-thresh", "0.4") == 2

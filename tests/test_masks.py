@@ -211,6 +211,8 @@ def test_an_overlay_takes_photos_by_the_usual_rules():
     assert np.array_equal(overlay_masks(photo / np.float32(255), disc()), overlay_masks(photo, disc()))
     with pytest.raises(ValueError, match="opacity is 50: a share from 0 to 1"):
         overlay_masks(photo, disc(), opacity=50)
+    with pytest.raises(ValueError, match=r"masks have shape \(1, 4, 4\): the photo's height and width are \("):
+        overlay_masks(photo, np.ones((1, 4, 4), bool))
 
 
 def test_one_mask_goes_into_one_file(tmp_path):

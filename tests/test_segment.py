@@ -142,12 +142,28 @@ REFUSED = [
     (["--mask-prompt", "grey.png"], "choose a threshold"),
     (["--mask-prompt", "other.png"], "mask has shape (4, 4)"),
     (["--mask-prompt", "bool.npy"], "mask_input is bool"),
+    (["--mask-prompt", "clear.png"], "'clear.png' is white everywhere: white is the object"),
+    (["--mask-prompt", "black.png"], "'black.png' is black everywhere"),
+    (["--mask-prompt", "empty.npy"], "'empty.npy' is no array that can be read"),
+    (["--mask-prompt", "text.npy"], "'text.npy' is no array that can be read"),
+    (["--mask-prompt", "grey.png", "-o", "grey.png"], "'grey.png' is read by this command and would be overwritten"),
+    (["--point", "3,4", "-o", "PHOTO"], "coffee.png' is read by this command and would be overwritten"),
+    (["--point", "3,4", "--overlay", "PHOTO"], "coffee.png' is read by this command and would be overwritten"),
+    (["--point", "3,4", "--overlay", "./mask.png"], "'./mask.png' is named for a mask and for the overlay"),
+    (["--point", "3,4", "--all", "--overlay", "mask-2.png"], "'mask-2.png' is named for a mask and for the overlay"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "says"), REFUSED, ids=[" ".join(case[0]) or "nothing" for case in REFUSED])
-def test_wrong_input_is_one_sentence_and_exit_code_2(segment, arguments, says):
+def test_wrong_input_is_one_sentence_and_exit_code_2(segment, folder, arguments, says):
+    arguments = [str(folder / "coffee.png") if word == "PHOTO" else word for word in arguments]
     Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4)).save("grey.png")
+    clear = np.zeros((400, 600, 4), np.uint8)
+    clear[100:200, 100:200] = 255  # a drawing program's mask: white on nothing
+    Image.fromarray(clear).save("clear.png")
+    Image.fromarray(np.zeros((400, 600), np.uint8)).save("black.png")
+    Path("empty.npy").touch()
+    Path("text.npy").write_text("no array")
     Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save("other.png")
     np.save("bool.npy", np.ones((1, 64, 64), bool))
     before = files()
@@ -156,6 +172,7 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(segment, arguments, says):
     assert says in err
     assert len(err.splitlines()) == 1
     assert files() == before
+    assert np.array_equal(np.asarray(Image.open(folder / "coffee.png")), skimage.data.coffee())
 
 
 def test_a_photo_that_is_none(segment, folder):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -140,6 +140,31 @@ def test_a_result_that_json_cannot_hold_names_its_item(tmp_path):
 def test_a_worker_that_dies_is_one_sentence(tmp_path):
     with pytest.raises(ShardError, match="a worker process died.*: try fewer workers"):
         make_all(tmp_path, ["a", "deadly"], size=1, executor=local_executor(1))
+
+
+class KilledWorker(Exception):
+    """Dask's, by name."""
+
+
+class RayTaskError(Exception):
+    """Ray's: what a task raised, in a wrapper whose text is a page long."""
+
+    cause = ShardError("deadly: MemoryError: no room")
+
+
+@pytest.mark.parametrize(
+    "raised, says",
+    [(KilledWorker("over and over"), "worker processes died.*: try fewer"), (RayTaskError("a\nb"), "^deadly: MemoryE")],
+)
+def test_errors_of_clusters_are_one_sentence(tmp_path, raised, says):
+    class Cluster(ThreadPoolExecutor):
+        def submit(self, *_):
+            future = Future()
+            future.set_exception(raised)
+            return future
+
+    with pytest.raises(ShardError, match=says):
+        make_all(tmp_path, ["a", "deadly"], size=1, executor=Cluster(1))
 
 
 def test_numbers_of_numpy_are_plain_and_nan_is_refused():
