@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from samlite.annotate import weights_file
 from samlite.command_line import positive
 from samlite.files import whole_file
 from samlite.learning.benchmark import SMALL, STAGES, Plan
@@ -28,7 +29,8 @@ Result = dict[str, Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=sorted(CHECKPOINTS), default="vit_b", help="the released model (vit_b)")
     parser.add_argument("--size", type=int, default=1024, help="side of its input frame in pixels (1024)")
-    parser.add_argument("--checkpoint", metavar="FILE", help="its weights (random; for automatic masks a stand-in)")
+    parser.add_argument("--checkpoint", metavar="FILE_OR_NAME",
+                        help="its weights (random; for automatic masks a stand-in)")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; medians are taken (3)")
     parser.add_argument("--prompts", type=int, default=64, help="clicks that are decoded together (64)")
     parser.add_argument("--grid", type=int, default=16, help="points a side of automatic masks (16)")
@@ -45,8 +47,9 @@ def run(args: argparse.Namespace) -> int:
     """0. Raises ValueError for sizes that do not fit or results that differ, OSError when a file cannot be written."""
     if args.threads:
         torch.set_num_threads(args.threads)
+    checkpoint = str(weights_file(args.model, args.checkpoint)) if args.checkpoint else None
     plan = Plan(
-        args.model, args.size, args.checkpoint, args.rounds, args.prompts, args.grid, tuple(args.only), args.small,
+        args.model, args.size, checkpoint, args.rounds, args.prompts, args.grid, tuple(args.only), args.small,
         tuple(args.beside),
     )  # fmt: skip
     files = [args.json] * bool(args.json) + [RESULTS] * args.book

@@ -14,10 +14,11 @@ from samlite.fast import use_fast_paths
 from samlite.learning import precision as measured
 from samlite.parts import with_parts
 from samlite.precision import MODES, Bfloat16Weights, Int8Linear, check_mode, to_int8, use_precision
+from samlite.registry import TINY_WEIGHTS
 from samlite.released import checkpoints
 from samlite.released.checkpoints import load_checkpoint
 from samlite.released.key_map import to_official
-from samlite.released.official_files import CHECKPOINTS
+from samlite.released.official_files import CHECKPOINTS, sha256
 
 SMALL = {"image_size": 64, "patch_size": 8, "width": 32, "depth": 2, "heads": 2, "channels": 32, "decoder_mlp": 32}
 RELEASED = SMALL | {"window": 3, "global_blocks": (1,)}
@@ -222,6 +223,7 @@ def test_the_book_shows_what_was_measured():
     """Sizes in the committed figures are those of the models; computed and measured memory agree."""
     result = json.loads(measured.RESULTS.read_text(encoding="utf-8"))
     assert {"tiny", "vit_b"} <= set(result["models"]) and result["machine"]["torch"] and result["machine"]["date"]
+    assert result["tiny_sha256"] == sha256(TINY_WEIGHTS), "measured with other weights: samlite.learning.precision"
     for row in result["memory"]:
         assert row["weights_mb"] == measured.needs(row["model"])["weights_mb"], row["model"]
         if row["model"] != "tiny":

@@ -20,7 +20,8 @@ from samlite.learning.measure import interleaved, machine, megabytes_of
 from samlite.memory import encoding_bytes, weight_bytes
 from samlite.precision import MODES
 from samlite.predictor import SamPredictor
-from samlite.registry import sam_model_registry
+from samlite.registry import TINY_WEIGHTS, sam_model_registry
+from samlite.released.official_files import sha256
 from samlite.sam import Sam
 
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")  # of scikit-image
@@ -186,6 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         result |= {"memory": [needs(name, measured=True) for name in args.models], "memory machine": here}
     else:
         result |= {"models": {name: of_name(name, rounds=args.rounds) for name in args.models}, "machine": here}
+        result |= {"tiny_sha256": sha256(TINY_WEIGHTS)}
     args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

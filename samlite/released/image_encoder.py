@@ -54,8 +54,8 @@ def distance_scores(
 class RelativeAttention(nn.Module):
     """Self-attention on a square grid of patches whose scores also depend on how far apart two patches are.
 
-    score = q·k / √(D/H) + q·(vector of the distance in rows) + q·(vector of the distance in columns), where q enters
-    the last two terms without the 1/√(D/H). Row and column vectors are learned, one table each, shared by all heads:
+    score = q·k / √d + q·(vector of the distance in rows) + q·(vector of the distance in columns), d = D / heads; q
+    enters the last two terms without the 1/√d. Row and column vectors are learned, one table each, shared by all heads:
     2·(2·side − 1) vectors do the work of side⁴ numbers.
     """
 
@@ -76,7 +76,7 @@ class RelativeAttention(nn.Module):
         rows = relative_vectors(self.relative_rows, side)
         columns = relative_vectors(self.relative_columns, side)
         contexts = []
-        for first in range(0, side, STRIP_ROWS):  # strip by strip: all scores at once would be H·L² numbers
+        for first in range(0, side, STRIP_ROWS):  # strip by strip: all scores at once would be heads·L² numbers
             strip = q[:, :, first * side : (first + STRIP_ROWS) * side]
             bias = self.position_bias(strip, rows[first : first + STRIP_ROWS], columns)
             contexts.append(F.scaled_dot_product_attention(strip, k, v, attn_mask=bias))

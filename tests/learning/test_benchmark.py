@@ -47,6 +47,19 @@ def test_every_stage_has_its_rows(result) -> None:
         assert row["difference"] is None or row["difference"] <= peers.SAME_RECORDS
 
 
+def test_a_checkpoint_is_a_file_or_a_name_that_is_downloaded(tmp_path, monkeypatch, capsys) -> None:
+    plans, file = [], tmp_path / "downloaded.pth"
+    monkeypatch.setattr(bench_command, "stages", lambda plan: plans.append(plan) or [])
+    monkeypatch.setattr("samlite.released.download.official_weights", lambda name: file)
+    words = ["bench", "--model", "vit_l", "--only", "encoder"]
+    assert main([*words, "--checkpoint", "vit_l"]) == 0 and main(words) == 0
+    assert [plan.checkpoint for plan in plans] == [str(file), None]
+    for name, says in {"vit_b": "holds the weights of vit_b, not of vit_l", "none.pth": "there is no file"}.items():
+        assert main([*words, "--checkpoint", name]) == 2
+        assert says in capsys.readouterr().err
+    assert len(plans) == 2
+
+
 def test_the_machine_is_named(result) -> None:
     (machine,) = result["machines"]
     for name in ("date", "processor", "cores", "threads", "allocator", "dtype", "torch"):
