@@ -46,7 +46,7 @@ class Recipe:
 
     model: dict[str, int] = field(
         default_factory=lambda: {
-            "patch_size": 8, "width": 160, "depth": 6, "heads": 5,
+            "patch_size": 8, "width": 160, "depth": 9, "heads": 5,
             "channels": 64, "decoder_heads": 4, "decoder_mlp": 256,
         }
     )  # fmt: skip

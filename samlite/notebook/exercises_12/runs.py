@@ -57,7 +57,12 @@ def runs(mask):
 write_runs.check(runs)
 """,
     expected=_runs,
-    stages=[Stage("begins outside", lambda: (_L,)), Stage("begins inside", lambda: (_CORNER,))],
+    stages=[
+        Stage("begins outside", lambda: (_L,)),
+        Stage("begins inside", lambda: (_CORNER,)),
+        Stage("nothing inside", lambda: (np.zeros((3, 4), bool),)),
+        Stage("everything inside", lambda: (np.ones((3, 4), bool),)),
+    ],
     mistakes=[
         Mistake("row by row", "COCO goes down the columns: `order=\"F\"`.", partial(_runs_with, order="C")),
         Mistake("no leading zero", "The first run is background, 0 pixels long where the mask begins at once. Without "

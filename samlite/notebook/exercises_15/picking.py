@@ -1,4 +1,4 @@
-"""The token that text becomes (document §1.3, §1.7), and what it means to have picked the right object."""
+"""The token that text becomes (document §1.3), and what it means to have picked the right object."""
 
 from __future__ import annotations
 
@@ -127,6 +127,8 @@ def _by(chosen: Tensor, masks: Tensor, named: Tensor, kind: str) -> dict[str, Te
     right = (iou.argmax(1) == named) & (iou.amax(1) > 0)
     if kind == "empty counts":
         right = iou.argmax(1) == named
+    if kind == "not empty":
+        right = (iou.argmax(1) == named) & chosen.any(-1).any(-1)
     if kind == "first":
         right = (iou.argmax(1) == 0) & (iou.amax(1) > 0)
     if kind == "half":
@@ -137,7 +139,7 @@ def _by(chosen: Tensor, masks: Tensor, named: Tensor, kind: str) -> dict[str, Te
 
 
 def _squares() -> tuple[Tensor, Tensor, Tensor]:
-    """Four objects in a row; masks that fit one, touch two, take in nearly everything, or are empty."""
+    """Four objects in a row; masks that fit one, touch two, take in everything, lie beside all, or are empty."""
     masks = torch.zeros(6, 4, 8, 16, dtype=torch.bool)
     for q in range(4):
         masks[:, q, 2:6, 4 * q : 4 * q + 3] = True
@@ -145,6 +147,7 @@ def _squares() -> tuple[Tensor, Tensor, Tensor]:
     chosen[0], chosen[2, 2:6, :7], chosen[3] = masks[0, 1], True, masks[3, 3]
     chosen[2, 2:6, 0] = False
     chosen[4, 2:4, 8:10] = True
+    chosen[5, :2] = True  # not empty, and yet it touches nothing
     return chosen, masks, torch.tensor([1, 0, 0, 3, 2, 0])
 
 
@@ -198,6 +201,8 @@ write_the_right_object.check(my_right_object)
                 "both have only once.", partial(_by, kind="dice")),
         Mistake("an empty mask counts", "Where every IoU is 0, argmax gives number 0. That is no choice: ask that the "
                 "highest is above zero.", partial(_by, kind="empty counts")),
+        Mistake("only an empty mask is no choice", "A mask may hold pixels and touch no object: ask that the highest "
+                "IoU is above zero.", partial(_by, kind="not empty")),
         Mistake("the first is named", "The named object is number named[b], not number 0.", partial(_by, kind="first")),
         Mistake("above one half", "The question is which object was picked, not how well it was cut out.",
                 partial(_by, kind="half")),
