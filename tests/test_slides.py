@@ -43,15 +43,17 @@ def test_long_code_and_the_code_of_a_picture_are_folded():
     Image.new("RGB", (30, 10)).save(file, format="PNG")
     data = base64.b64encode(file.getvalue()).decode()
     picture = new_output("display_data", {"image/png": data}, metadata={"image/png": {"alt": 'A "cat".'}})
-    (_, first), (_, second), (_, third) = bodies(
+    (_, first), (_, second), (_, third), (_, fourth) = bodies(
         new_code_cell(short, outputs=[new_output("stream", name="stdout", text="1 < 2")]),
         new_code_cell(long),
         new_code_cell(short, outputs=[picture]),
+        new_code_cell(short, outputs=[new_output("stream", name="stdout", text="a line\n" * 16)]),
     )
     assert first.index("A question.") < first.index("print")  # a cell stands under the text that led to it
     assert "<details>" not in first and "1 &lt; 2" in first
     assert "code, 13 lines" in second
     assert '<img class="wide" alt="A &quot;cat&quot;."' in third and "<details>" in third
+    assert "code, 2 lines" in fourth and fourth.count("a line") == 16  # too much together
 
 
 def test_long_text_is_cut_between_paragraphs_and_points():

@@ -110,7 +110,7 @@ def token_maps(
     rows = []
     for block in range(views.blocks):
         maps = [views.map(block, stage, token, head) for token in range(len(views.token_names))]
-        most = [f"{float(views.in_photo(values).max()):.0%}" for values in maps]
+        most = [f"{float(views.in_photo(values).max()):.1%}" for values in maps]
         titles = [f"{name}\nmax {share}" for name, share in zip(views.token_names, most, strict=True)]
         rows.append((f"block {block}", maps, titles))
     return _table_of_maps(views, rows, panel, largest=1.0 if asked else None)

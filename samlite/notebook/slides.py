@@ -2,7 +2,8 @@
 
 The chapter's structure is the rule, and authors need do nothing for it. ``##`` begins a slide, ``###`` and whatever
 would be too much for one slide goes below it. A cell stands on the slide of the text before it. The code of a picture
-is folded, and so is code of more than 12 lines. The exercises and what follows them are left out.
+is folded, and so is code of more than 12 lines, or of more than 17 together with what it printed. The exercises and
+what follows them are left out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pygments.formatters import HtmlFormatter
 ROOT = Path(__file__).parents[2]
 VENDOR = ROOT / "book" / "_static" / "vendor"
 PAGE = Path(__file__).with_name("slides.html")
-LINES_SHOWN = 12
+LINES_SHOWN, LINES_TOGETHER = 12, 17  # of code; of code and of what it printed
 WORDS_A_SLIDE = 75
 WIDE = 1.9  # width over height of a picture that would be too small beside its text
 _LINK = re.compile(r"\[([^\]]+)\]\((?:\.\./|#|\w+\.ipynb)[^)]*\)")  # to the glossary, to chapters: no use in one file
@@ -132,7 +133,9 @@ def _code_slides(cell: nbformat.NotebookNode) -> Iterator[str]:
     shown = "".join(f'<pre class="printed">{html.escape(text)}</pre>' for text in texts)
     if widget:
         shown += "<p class='note'>Here the chapter is interactive: run this cell in JupyterLab.</p>"
-    code = _code(cell.source, folded=bool(pictures) or len(cell.source.splitlines()) > LINES_SHOWN)
+    lines = len(cell.source.splitlines())
+    together = lines + sum(len(text.splitlines()) for text in texts)
+    code = _code(cell.source, folded=bool(pictures) or lines > LINES_SHOWN or together > LINES_TOGETHER)
     if pictures:
         yield pictures[0] + code + shown
         yield from pictures[1:]
