@@ -198,13 +198,11 @@ def run(shards: ShardFolder, items: Sequence[str], work: Work, executor: Executo
                     summary.masks += report.counts.get("annotations", 0)
                     summary.peak_megabytes = max(summary.peak_megabytes or 0, report.peak_megabytes or 0) or None
                     bar.update(report.items)
-        except BrokenExecutor as error:
-            raise ShardError("a worker process died, most often because memory ran out: try fewer workers") from error
         except Exception as error:
-            if type(error).__name__ in DEAD_WORKER:
-                raise ShardError(
-                    "worker processes died, most often because memory ran out: try fewer workers"
-                ) from error
+            one, several = isinstance(error, BrokenExecutor), type(error).__name__ in DEAD_WORKER
+            if one or several:
+                who = "a worker process" if one else "worker processes"
+                raise ShardError(f"{who} died, most often because memory ran out: try fewer workers") from error
             if isinstance(cause := getattr(error, "cause", None), ShardError | ValueError | OSError):
                 raise cause from None  # Ray's wrapper of it has a whole traceback for its message
             raise

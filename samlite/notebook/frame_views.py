@@ -103,15 +103,14 @@ class FrameViews:
         row, column = int(np.floor(y + 0.5)), int(np.floor(x + 0.5))
         return min(max(row, 0), height - 1), min(max(column, 0), width - 1)
 
-    def in_photo(self, x: float | int, y: float | int) -> bool:
-        """Whether (x, y) of the original frame is a place that a prompt may name: 0…W and 0…H, as in ``predict``."""
-        height, width = self.frames.original_size
-        return bool(0 <= x <= width and 0 <= y <= height)
+    def in_photo(self, place: Numbers) -> bool:
+        """Whether all of a point or box of the original frame may be in a prompt: 0…W and 0…H, as in ``predict``."""
+        return bool((np.reshape(place, (-1, 2)) >= 0).all()) and not self.in_padding(place)
 
-    def in_padding(self, x: float | int, y: float | int) -> bool:
-        """Whether (x, y) of the original frame lies to the right of the photo or below it."""
+    def in_padding(self, place: Numbers) -> bool:
+        """Whether a point or box of the original frame reaches beyond the photo, to the right or below."""
         height, width = self.frames.original_size
-        return bool(x > width or y > height)
+        return bool((np.reshape(place, (-1, 2)) > (width, height)).any())
 
 
 def short(number: float | int) -> str:

@@ -106,9 +106,7 @@ class FramesExplorer(Explorer):
 def numbers_of(views: FrameViews, name: str, places: dict[str, np.ndarray]) -> list[str]:
     """The lines below one frame: its own coordinates, and what an array or another convention makes of them."""
     numbers = places[name]
-    corners = places["original"].reshape(-1, 2)
-    outside = not all(views.in_photo(x, y) for x, y in corners)
-    padding = any(views.in_padding(x, y) for x, y in corners)
+    outside, padding = not views.in_photo(places["original"]), views.in_padding(places["original"])
     note = ["outside the photo: predict refuses it"] if outside and name == "original" else []
     note += ["in the padding"] if padding and name != "original" else []
     if len(numbers) == 2:
@@ -134,16 +132,15 @@ def in_words(views: FrameViews, frame: str, places: dict[str, np.ndarray]) -> st
         if len(places[name]) == 2:
             x, y = places[name]
             row, column = views.cell(name, x, y)
-            cell = "" if name == "original" and not views.in_photo(x, y) else f", row {row} and column {column}"
+            cell = "" if name == "original" and not views.in_photo(places[name]) else f", row {row} and column {column}"
             sentences.append(f"{where} x {short(x)}, y {short(y)}{cell}.")
         else:
             sentences.append(f"{where} XYXY {in_brackets(places[name])}, XYWH {in_brackets(as_xywh(places[name]))}.")
     read = ", ".join(f"{number:.3f}" for number in places["normalised"])
     sentences.append(f"The prompt encoder reads ({read}), shares of the input's side.")
-    corners = places["original"].reshape(-1, 2)
-    if any(views.in_padding(x, y) for x, y in corners):
+    if views.in_padding(places["original"]):
         sentences.append("It reaches into the padding, which is no part of the photo.")
-    elif not all(views.in_photo(x, y) for x, y in corners):
+    elif not views.in_photo(places["original"]):
         sentences.append("It lies before the middle of the photo's first pixel, where predict takes no prompt.")
     return " ".join(sentences)
 
