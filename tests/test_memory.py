@@ -1,5 +1,6 @@
 """What is free, what a model needs, and the error that comes before the system ends the process."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -269,11 +270,15 @@ from samlite import document_sam, released_sam, sam_model_registry
 from samlite.fast import use_fast_paths
 from samlite.learning.measure import megabytes_of
 from samlite.memory import FIRST_USE, encoding_bytes
+
+def encode():
+    image = torch.full(({pictures}, 3, sam.image_size, sam.image_size), 9.0)
+    return sam.encode_image(sam.normalise(image))
+
 for sam in ({models}):
-    image = torch.zeros({pictures}, 3, sam.image_size, sam.image_size)
     with torch.no_grad():
-        megabytes_of(lambda: sam.encode_image(sam.normalise(image)))  # kernels, for the first time
-        peak = megabytes_of(lambda: sam.encode_image(sam.normalise(image)))
+        megabytes_of(encode)  # kernels, for the first time
+        peak = megabytes_of(encode)
     print((encoding_bytes(sam, {pictures}) - FIRST_USE) / 2**20, peak)
 """
 LOAD = """
@@ -293,8 +298,14 @@ linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="t
 
 
 def numbers(code: str, *arguments: str) -> list[list[float]]:
-    """What another process prints; another, for a peak is that of the whole process."""
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT)
+    """What another process prints; another, for a peak is that of the whole process.
+
+    Arrays from 1 MiB on are asked from the system one by one, and given back. By its own rules the C library keeps some
+    and cuts them up: a tenth to a half more, by chance.
+    """
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**20)}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr
     return [list(map(float, line.split())) for line in done.stdout.splitlines()]
 
@@ -302,9 +313,10 @@ def numbers(code: str, *arguments: str) -> list[list[float]]:
 @linux
 @pytest.mark.parametrize(("pictures", "names"), [(1, list(MODELS)), (3, ["tiny", "plain"])])
 def test_what_photos_need_follows_from_the_sizes(pictures: int, names: list[str]) -> None:
+    """Room for all arrays that are alive at once, and for what the C library keeps beside them, but not for twice."""
     lines = numbers(MEASURE.format(models=", ".join(MODELS[name] for name in names), pictures=pictures))
-    for name, (expected, measured) in zip(names, lines, strict=True):
-        assert abs(expected - measured) <= 0.3 * measured + 4, f"{name}: {expected} MiB expected, {measured} measured"
+    for name, (expected, arrays) in zip(names, lines, strict=True):
+        assert arrays - 4 <= expected <= 1.6 * arrays + 4, f"{name}: {expected} MiB expected, {arrays} of arrays"
 
 
 @linux
