@@ -42,9 +42,9 @@ def build(python: Path, output: Path | str = "book", builder: str = "html") -> P
     return environment.ROOT / output / "_build" / builder
 
 
-def one_page(python: Path) -> Path:
+def one_page(python: Path, output: Path | str = "book") -> Path:
     """The whole book as one page, for printing."""
-    folder = build(python, builder="singlehtml")
+    folder = build(python, output, "singlehtml")
     # The builder names styles and pictures as seen from `folder`, but puts the page where the first chapter lies.
     return Path(shutil.copy(folder / "book" / "index.html", folder / "whole-book.html"))
 
@@ -56,7 +56,10 @@ def browser() -> str | None:
 
 
 def print_pdf(page: Path, pdf: Path) -> None:
-    """Print a page into a PDF. Raises `SetupError` without a browser, or when it prints nothing."""
+    """Print a page into a PDF with its headings as bookmarks.
+
+    Raises `SetupError` without a browser, or when it prints nothing.
+    """
     program = browser()
     if program is None:
         raise environment.SetupError(
@@ -66,7 +69,7 @@ def print_pdf(page: Path, pdf: Path) -> None:
     pdf.unlink(missing_ok=True)
     command = [
         program, "--headless", "--disable-gpu", "--no-pdf-header-footer", f"--print-to-pdf={pdf.resolve()}",
-        f"--virtual-time-budget={TIME_FOR_FORMULAS}",
+        "--generate-pdf-document-outline", f"--virtual-time-budget={TIME_FOR_FORMULAS}",
     ]  # fmt: skip
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--no-sandbox")  # a container

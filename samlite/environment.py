@@ -61,6 +61,7 @@ TEST = (
     Requirement("onnxscript", "onnxscript", "0.4"),
     Requirement("playwright", "playwright", "1.45"),
     Requirement("pycocotools", "pycocotools", "2.0.8"),
+    Requirement("pypdf", "pypdf", "5.0"),
     Requirement("pytest", "pytest", "8.2"),
     Requirement("xdist", "pytest-xdist", "3.5"),
     Requirement("ray", "ray", "2.20"),

@@ -2,6 +2,7 @@
 
 import http.server
 import importlib.util
+import json
 import os
 import re
 import sys
@@ -9,12 +10,14 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from pypdf import PdfReader
 
 from samlite import book
 
@@ -41,6 +44,22 @@ FETCHING = {"script", "link", "img", "iframe", "audio", "video", "source", "embe
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built pages; the build treats every warning as an error."""
     return book.build(Path(sys.executable), tmp_path_factory.mktemp("book"))
+
+
+def title_of(page: str) -> str:
+    """What a page of the table of contents is headed by."""
+    source = ROOT / f"{page}.ipynb"
+    if source.is_file():
+        text = "".join(json.loads(source.read_text(encoding="utf-8"))["cells"][0]["source"])
+    else:
+        text = (ROOT / f"{page}.md").read_text(encoding="utf-8")
+    return next(line[2:] for line in text.splitlines() if line.startswith("# "))
+
+
+def bookmarks(outline: list) -> Iterator[Any]:
+    """All marks of a PDF, those below a mark after it."""
+    for entry in outline:
+        yield from bookmarks(entry) if isinstance(entry, list) else [entry]
 
 
 class References(HTMLParser):
@@ -247,10 +266,21 @@ def test_a_page_prints_without_its_frame(page: Any, pages: Path) -> None:
     assert page.pdf(format="A4")[:5] == b"%PDF-"
 
 
-def test_a_page_goes_into_a_pdf(chromium: str, pages: Path, tmp_path: Path) -> None:
-    pdf = tmp_path / "page.pdf"
-    book.print_pdf(pages / f"{PAGES[0]}.html", pdf)
-    assert pdf.read_bytes()[:5] == b"%PDF-"
+def test_the_whole_book_goes_into_one_pdf(chromium: str, tmp_path: Path) -> None:
+    """Every page of the table of contents, in its order: with a bookmark that leads to where its title stands."""
+    book.print_pdf(book.one_page(Path(sys.executable), tmp_path), tmp_path / "book.pdf")
+    pdf = PdfReader(tmp_path / "book.pdf")
+    titles = [title_of(page) for page in PAGES[1:]]
+    marks = bookmarks(pdf.outline)
+    starts = [next((mark for mark in marks if mark.title.strip() == title), None) for title in titles]
+    assert None not in starts, f"no bookmark {titles[starts.index(None)]!r} where it is its turn"
+    numbers = [pdf.get_destination_page_number(mark) for mark in starts]
+    assert numbers == sorted(set(numbers)), "every page begins on a sheet of its own"
+    for title, number in zip(titles, numbers, strict=True):
+        assert title in " ".join(pdf.pages[number].extract_text().split())
+    for page, (first, after) in zip(PAGES[1:], pairwise([*numbers, len(pdf.pages)]), strict=True):
+        if page in CHAPTERS:  # whose pictures are files beside the page
+            assert any("/XObject" in sheet["/Resources"] for sheet in pdf.pages[first:after]), f"{page}: no picture"
 
 
 def test_buttons_of_services_need_an_address() -> None:
