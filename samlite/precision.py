@@ -118,8 +118,21 @@ def check_mode(mode: str, device: torch.device | str | None = None) -> None:
         raise ValueError(f"device is {str(device)!r}, and PyTorch knows none of that name: int8 needs 'cpu'") from None
     if kind not in ("cpu", "meta"):
         raise ValueError(f"precision 'int8' is for a CPU, and the device is {str(device)!r}: take 'bfloat16' there")
-    if not int8_sums_are_exact():
+    if kind == "cpu" and not int8_sums_are_exact():
         raise ValueError("this processor's products of 8-bit numbers overflow: take 'bfloat16_weights'")
+
+
+def modes_of(device: torch.device | str | None = None) -> tuple[str, ...]:
+    """Those of `MODES` that a model can have on a device; without one, on this machine's processor."""
+
+    def has(mode: str) -> bool:
+        try:
+            check_mode(mode, device)
+        except ValueError:
+            return False
+        return True
+
+    return tuple(filter(has, MODES))
 
 
 def int8_sums_are_exact() -> bool:

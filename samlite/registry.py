@@ -135,7 +135,7 @@ def _move(sam: Sam, device: torch.device | str | None, precision: str = "float32
     """Raises ValueError when this machine has no such device, TooLittleMemoryError when it is full."""
     check_mode(precision, device)
     check_device(device)
-    use_precision(sam, precision)
+    use_precision(sam.to("meta") if _is_meta(device) else sam, precision)  # rounded before it takes a GPU's memory
     if device is not None and torch.device(device).type not in ("cpu", "meta"):
         memory.check_weights(memory.described(sam), memory.weight_bytes(sam), device)
     with memory.out_of_memory_in_words(memory.described(sam), device):

@@ -7,13 +7,23 @@ from jaxtyping import install_import_hook
 install_import_hook("samlite", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 import gc  # noqa: E402
+import random  # noqa: E402
 import signal  # noqa: E402
 
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us in the background has it ignored
 torch.set_num_threads(1)  # the tests' tensors are small: threads would wait for each other longer than they work
+
+
+@pytest.fixture(autouse=True)
+def the_same_chance():
+    """What a test draws does not depend on which tests its worker has run before."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -238,14 +238,15 @@ def test_nothing_is_left_behind_even_after_an_error():
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in sam.modules())
 
 
-def test_an_error_inside_the_model_does_not_spoil_the_next_step():
-    sam = small_sam()
+def test_an_error_inside_the_model_does_not_spoil_the_next_step(monkeypatch):
+    sam, late = small_sam(), 0.0
+    monkeypatch.setattr("samlite.notebook.ledger.perf_counter", lambda: time.perf_counter() + late)
     with shape_ledger(sam) as ledger:
         with pytest.raises(Exception):  # noqa: B017  (torch's or jaxtyping's, whichever notices first)
             sam.image_encoder(torch.zeros(1, 3, 128, 72))
-        time.sleep(0.2)
+        late = 1000.0
         sam.image_encoder(torch.zeros(1, 3, 128, 128))
-    assert ledger["patches"].ms < 150  # a call from outside starts the clock anew
+    assert ledger["patches"].ms < 100_000  # and not a million: a call from outside starts the clock anew
 
 
 def test_a_ledger_keeps_no_tensor_alive_that_it_was_not_asked_to_keep():

@@ -255,15 +255,18 @@ def test_killed_at_random_and_resumed_it_gives_exactly_the_undisturbed_output(av
 
     seen, unfinished = [], 0
     for _ in range(kills):
-        process = subprocess.Popen(
-            [*command, "0.05", str(items)],
-            start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        before, deadline = count(), time.monotonic() + (60 if generator.random() < 0.7 else generator.random())
+        with (tmp_path / "said").open("w") as said:
+            process = subprocess.Popen(
+                [*command, "0.05", str(items)], start_new_session=True, stdout=subprocess.DEVNULL, stderr=said
+            )
+        before, deadline = count(), time.monotonic() + (180 if generator.random() < 0.7 else generator.random())
         while count() == before and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.005)
         time.sleep(generator.random() * 0.25)
-        assert process.poll() is None, "it ended by itself, before it was killed"
+        if process.poll() is not None:
+            reason = (tmp_path / "said").read_text(errors="replace")[-2000:]
+            too_busy = available == "ray" and "timed out" in reason.lower()  # as above
+            (pytest.skip if too_busy else pytest.fail)(f"it ended by itself, before it was killed: {reason}")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         seen.append(count())
@@ -275,7 +278,7 @@ def test_killed_at_random_and_resumed_it_gives_exactly_the_undisturbed_output(av
     print(f"{available}: {kills} kills, shards there after each: {seen}; half-written files seen {unfinished} times")
     assert seen == sorted(seen) and seen[-1] > 0
     subprocess.run(
-        [*command, "0", str(items)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120
+        [*command, "0", str(items)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300
     )
     assert contents(out) == contents(tmp_path / "undisturbed")
 

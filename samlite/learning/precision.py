@@ -18,7 +18,7 @@ from torch import Tensor
 
 from samlite.learning.measure import interleaved, machine, megabytes_of
 from samlite.memory import encoding_bytes, weight_bytes
-from samlite.precision import MODES
+from samlite.precision import MODES, modes_of
 from samlite.predictor import SamPredictor
 from samlite.registry import TINY_WEIGHTS, sam_model_registry
 from samlite.released.official_files import sha256
@@ -31,12 +31,14 @@ RESULTS = Path(__file__).resolve().parents[2] / "book" / "results" / "precision.
 
 def compare(
     build: Callable[[str], Sam],
-    modes: Sequence[str] = tuple(MODES),
+    modes: Sequence[str] | None = None,
     photos: Mapping[str, np.ndarray] | None = None,
     points_per_side: int = 8,
     rounds: int = 3,
 ) -> list[dict[str, Any]]:
     """One row for each mode; ``build(mode)`` makes the model in it, from the same weights every time.
+
+    Without ``modes``, all that this processor has: on one whose products of 8-bit numbers overflow, int8 is left out.
 
     A row: ``mode``, ``weights_mb``, ``photo_mb`` (the most that encoding held beside them, in MiB), ``cpu_seconds`` and
     ``seconds`` of one encoding, ``ratio`` (times float32's processor seconds), ``embedding_error`` (root mean square,
@@ -45,6 +47,7 @@ def compare(
     (mean absolute logit of float32). With ``photos`` empty there are no masks: for models whose weights are random.
     Raises ValueError when "float32" is not the first mode.
     """
+    modes = modes_of() if modes is None else modes
     if modes[0] != "float32":
         raise ValueError(f"modes are {list(modes)}: the first must be 'float32', the others are compared with it")
     photos = {name: getattr(skimage.data, name)() for name in PHOTOS} if photos is None else photos
@@ -167,10 +170,12 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def in_words(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What to take on the machine that was measured."""
+    """What to take on the machine that was measured, and what it does not have."""
     fastest = min(rows, key=lambda row: row["ratio"])["mode"]
     smallest = min(rows, key=lambda row: row["weights_mb"])["mode"]
-    return f"Here {fastest} is the fastest and {smallest} the smallest: samlite.precision.use_precision(sam, …)."
+    without = [mode for mode in MODES if mode not in {row["mode"] for row in rows}]
+    lack = f" {', '.join(without)} cannot be had on this processor." if without else ""
+    return f"Here {fastest} is the fastest and {smallest} the smallest: samlite.precision.use_precision(sam, …).{lack}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

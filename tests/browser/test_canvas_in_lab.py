@@ -70,6 +70,12 @@ class Canvas:
             [x, y],
         )
 
+    def wait_for_colour(self, x, y, is_right, seconds=20):
+        end = time.monotonic() + seconds
+        while not is_right(self.colour(x, y)) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert is_right(self.colour(x, y)), self.colour(x, y)
+
     def text(self, part):
         return self.root.locator(f".samlite-{part}").inner_text()
 
@@ -287,12 +293,10 @@ def test_a_failure_is_shown_in_the_canvas_and_the_prompt_stays(canvas, page, pyt
 def test_the_preview_follows_the_mouse_and_asks_one_question_at_a_time(canvas, page, python):
     canvas.root.get_by_role("checkbox").check()
     page.mouse.move(*canvas.on_page(100, 100))
-    page.wait_for_timeout(300)
-    assert canvas.colour(120, 100) not in (GREY, TINTED)  # in the colour of previews
+    canvas.wait_for_colour(120, 100, lambda colour: colour not in (GREY, TINTED))  # but in the colour of previews
     assert python(page, "canvas.masks is None") == "True"
     page.mouse.move(2, 2)
-    page.wait_for_timeout(100)
-    assert canvas.colour(120, 100) == GREY
+    canvas.wait_for_colour(120, 100, lambda colour: colour == GREY)
     before = int(python(page, "(setattr(canvas.predictor, 'pause', 0.1), canvas.predictor.decoded)[1]"))
     start = time.monotonic()
     for step in range(100):

@@ -81,7 +81,6 @@ class Answer(BaseHTTPRequestHandler):
 def server(monkeypatch):
     """The server, and a table in which vit_b is its content."""
     monkeypatch.setattr(download, "PAUSES", (0.01, 0.01))
-    monkeypatch.setattr(download, "STALL_SECONDS", 0.3)
     server = Server()
     serve(server, monkeypatch, CONTENT)
     monkeypatch.setattr(Checkpoint, "address", property(lambda self: server.url))
@@ -131,7 +130,9 @@ def test_from_another_address(server, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("stall", [0.0, 1.0])
-def test_truncated_and_stalled_answers_are_resumed(server, tmp_path, stall):
+def test_truncated_and_stalled_answers_are_resumed(server, tmp_path, monkeypatch, stall):
+    if stall:
+        monkeypatch.setattr(download, "STALL_SECONDS", 0.3)
     server.cut, server.stall = [100_000, 100_000], stall
     assert_right(fetch("vit_b", tmp_path), tmp_path)
     assert server.starts == [0, 100_000, 200_000]
@@ -158,7 +159,8 @@ def test_a_server_that_never_gets_further(server, tmp_path):
     assert server.starts[-1] == 100_000, "what was received was kept"
 
 
-def test_a_server_that_stalls_for_good(server, tmp_path):
+def test_a_server_that_stalls_for_good(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.3)
     server.cut, server.stall = [0] * 9, 1.0
     assert "nothing came for 0.3 seconds after 0 of" in refused(tmp_path, server)
 
