@@ -122,17 +122,9 @@ def check_mode(mode: str, device: torch.device | str | None = None) -> None:
         raise ValueError("this processor's products of 8-bit numbers overflow: take 'bfloat16_weights'")
 
 
-def modes_of(device: torch.device | str | None = None) -> tuple[str, ...]:
-    """Those of `MODES` that a model can have on a device; without one, on this machine's processor."""
-
-    def has(mode: str) -> bool:
-        try:
-            check_mode(mode, device)
-        except ValueError:
-            return False
-        return True
-
-    return tuple(filter(has, MODES))
+def modes_here() -> tuple[str, ...]:
+    """Those of `MODES` that this machine's processor has."""
+    return tuple(mode for mode in MODES if mode != "int8" or int8_sums_are_exact())
 
 
 def int8_sums_are_exact() -> bool:

@@ -1,13 +1,12 @@
 """What is free, what a model needs, and the error that comes before the system ends the process."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from own_process import ROOT, numbers
 from PIL import Image
 
 from samlite import SamPredictor, command_line, doctor, document_sam, free_memory, memory, released_sam
@@ -17,7 +16,6 @@ from samlite.registry import load_document_sam, sam_model_registry
 from samlite.released.checkpoints import load_checkpoint
 from samlite.released.key_map import to_official
 
-ROOT = Path(__file__).resolve().parent.parent
 GIB = 2**30
 SMALL = {"image_size": 64, "patch_size": 8, "width": 32, "depth": 1, "heads": 2, "channels": 32, "decoder_mlp": 32}
 RELEASED = SMALL | {"window": 3, "global_blocks": (0,)}
@@ -296,19 +294,6 @@ for each in (small, sizes):
 print(path.stat().st_size / 2**20, peak)
 """
 linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="this system does not count peaks anew")
-
-
-def numbers(code: str, *arguments: str) -> list[list[float]]:
-    """What another process prints; another, for a peak is that of the whole process.
-
-    Arrays from 64 KiB on are asked from the system one by one, and given back. By its own rules the C library keeps
-    some and cuts them up: a tenth to a half more, by chance.
-    """
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
-    assert done.returncode == 0, done.stderr
-    return [list(map(float, line.split())) for line in done.stdout.splitlines()]
 
 
 @linux

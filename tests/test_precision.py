@@ -13,7 +13,7 @@ from samlite import SamPredictor, command_line, document_sam, memory, released_s
 from samlite.fast import use_fast_paths
 from samlite.learning import precision as measured
 from samlite.parts import with_parts
-from samlite.precision import MODES, Bfloat16Weights, Int8Linear, check_mode, modes_of, to_int8, use_precision
+from samlite.precision import MODES, Bfloat16Weights, Int8Linear, check_mode, modes_here, to_int8, use_precision
 from samlite.registry import TINY_WEIGHTS
 from samlite.released import checkpoints
 from samlite.released.checkpoints import load_checkpoint
@@ -22,7 +22,7 @@ from samlite.released.official_files import CHECKPOINTS, sha256
 
 SMALL = {"image_size": 64, "patch_size": 8, "width": 32, "depth": 2, "heads": 2, "channels": 32, "decoder_mlp": 32}
 RELEASED = SMALL | {"window": 3, "global_blocks": (1,)}
-HERE = modes_of()
+HERE = modes_here()
 needs_int8 = pytest.mark.skipif("int8" not in HERE, reason="this processor's products of 8-bit numbers overflow")
 EVERY = [pytest.param(mode, marks=needs_int8) if mode == "int8" else mode for mode in MODES]
 SMALLER = EVERY[1:]
@@ -176,8 +176,10 @@ def test_a_processor_that_overflows_is_found(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.int() @ b.int()).clamp(max=32767))
     with pytest.raises(ValueError, match="overflow: take 'bfloat16_weights'"):
         use_precision(small("document"), "int8")
-    assert modes_of() == modes_of("cuda") == ("float32", "bfloat16", "bfloat16_weights")
-    assert modes_of("meta") == tuple(MODES)  # there nothing is multiplied
+    assert modes_here() == ("float32", "bfloat16", "bfloat16_weights")
+    check_mode("int8", "meta")  # there nothing is multiplied
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: a.int() @ b.int())  # and one that does not
+    assert modes_here() == tuple(MODES)
 
 
 # loading

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from samlite.learning.measure import interleaved, machine, megabytes_of
 from samlite.memory import encoding_bytes, weight_bytes
-from samlite.precision import MODES, modes_of
+from samlite.precision import MODES, modes_here
 from samlite.predictor import SamPredictor
 from samlite.registry import TINY_WEIGHTS, sam_model_registry
 from samlite.released.official_files import sha256
@@ -47,7 +47,7 @@ def compare(
     (mean absolute logit of float32). With ``photos`` empty there are no masks: for models whose weights are random.
     Raises ValueError when "float32" is not the first mode.
     """
-    modes = modes_of() if modes is None else modes
+    modes = modes_here() if modes is None else modes
     if modes[0] != "float32":
         raise ValueError(f"modes are {list(modes)}: the first must be 'float32', the others are compared with it")
     photos = {name: getattr(skimage.data, name)() for name in PHOTOS} if photos is None else photos
